@@ -1,0 +1,1 @@
+"""What to do about it: the deterministic engine of an edge; pure."""

@@ -1,0 +1,1 @@
+"""Who sent the bytes: Noise handshakes, sessions, cookies and keys; pure."""

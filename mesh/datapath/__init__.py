@@ -1,0 +1,1 @@
+"""Frames at speed: virtio-net headers and fragments; pure and hot."""

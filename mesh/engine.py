@@ -1,0 +1,128 @@
+"""The contract between an engine and the driver that moves bytes for it.
+
+An engine is told batches of bytes and the time; it answers with batches of bytes, a deadline and
+events. It opens no socket, reads no clock, rolls no dice and writes no log: same inputs, same
+outputs. What crosses this border is always a batch, a batch of one included, because the cost that
+counts in Python is per call.
+
+A driver calls one input method at a time, then drains the outputs in this order:
+``events_to_report``, ``datagrams_to_send``, ``frames_to_write``. Buffers are lent: what a driver
+hands in may be reused as soon as the call returns, and what an engine hands out is valid until the
+driver's next call into it. Whoever keeps bytes for longer copies them.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from mesh.addresses import Endpoint
+from mesh.events import Event
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""``os.urandom`` in life, a seeded generator in tests."""
+
+SocketId: TypeAlias = int
+"""Names a socket or stream of the driver; the driver hands out the numbers."""
+
+
+class WellKnownSocket(enum.IntEnum):
+    """The sockets that every driver has (when the machine has the family)."""
+
+    UDP_IPV4 = 0
+    UDP_IPV6 = 1
+
+
+def udp_socket_for(endpoint: Endpoint) -> SocketId:
+    """Return the well-known socket whose family reaches ``endpoint``."""
+    return WellKnownSocket.UDP_IPV6 if ":" in endpoint[0] else WellKnownSocket.UDP_IPV4
+
+
+class ReceivedDatagrams(NamedTuple):
+    """Datagrams that arrived together from one source on one socket.
+
+    Attributes:
+        buffer: the datagrams one behind the other (as UDP_GRO delivers them); not authenticated.
+        segment_bytes: the length of each; the last one may be shorter.
+        source: where they came from, with the meaning of the address on that socket.
+        socket: what they arrived on.
+    """
+
+    buffer: Buffer
+    segment_bytes: int
+    source: Endpoint
+    socket: SocketId
+
+
+class OutgoingDatagrams(NamedTuple):
+    """Equal-sized datagrams for one endpoint, ready for one ``sendmsg`` with UDP_SEGMENT.
+
+    Attributes:
+        buffers: an iovec; its pieces joined are the datagrams one behind the other.
+        segment_bytes: the length of each; the last one may be shorter. A driver without
+            UDP_SEGMENT cuts at this length.
+        destination: where to.
+        socket: what to send on.
+        ttl: a hop limit for these datagrams only, or 0 for the socket's own.
+    """
+
+    buffers: Sequence[Buffer]
+    segment_bytes: int
+    destination: Endpoint
+    socket: SocketId
+    ttl: int = 0
+
+
+FrameIovec: TypeAlias = Sequence[Buffer]
+"""One write to the TAP: a virtio-net header of 10 bytes, then the frame, in any number of pieces."""
+
+
+class Engine(Protocol):
+    """What an edge and a supernode have in common.
+
+    No method raises for anything a network can send. ``now`` is a monotonic clock in seconds and
+    never runs backwards.
+    """
+
+    def receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:
+        """Take in what a socket delivered."""
+        ...
+
+    def handle_timers(self, now: float) -> None:
+        """Do what is due; harmless when nothing is."""
+        ...
+
+    def next_timer_at(self) -> float:
+        """Return the moment of the next deadline, or ``math.inf``."""
+        ...
+
+    def datagrams_to_send(self) -> list[OutgoingDatagrams]:
+        """Return, and forget, what is to be sent."""
+        ...
+
+    def events_to_report(self) -> list[Event]:
+        """Return, and forget, what happened since the last call."""
+        ...
+
+    def receive_send_error(
+        self, socket: SocketId, destination: Endpoint, errno: int, now: float
+    ) -> None:
+        """Learn that the kernel refused a send with ``errno``."""
+        ...
+
+    def stop(self, now: float) -> None:
+        """Say goodbye to everybody; drain the outputs once more after this."""
+        ...
+
+
+class FrameEngine(Engine, Protocol):
+    """An engine with a TAP."""
+
+    def receive_frames(self, read: Buffer, now: float) -> None:
+        """Take in one TAP read: a virtio-net header of 10 bytes and a frame or super-frame."""
+        ...
+
+    def frames_to_write(self) -> list[FrameIovec]:
+        """Return, and forget, what is to be written to the TAP."""
+        ...

@@ -1,0 +1,1 @@
+"""The only code of an edge that touches the kernel."""

@@ -1,0 +1,106 @@
+"""The read-only views that engines give the control socket: the JSON of the command line.
+
+The keys are a contract that users script against: add, never rename.
+"""
+
+from typing import TypedDict
+
+
+class PathView(TypedDict):
+    """How a peer is reached now."""
+
+    kind: str
+    transport: str
+    endpoint: str
+    rtt_ms: float | None
+
+
+class SessionView(TypedDict):
+    """The session with a peer."""
+
+    established: bool
+    suite: str
+    age_s: float
+
+
+class PeerView(TypedDict):
+    """One row of ``mesh-edge peers``."""
+
+    id: str
+    name: str
+    mac: str
+    addresses: list[str]
+    path: PathView
+    session: SessionView
+    tx_bytes: int
+    rx_bytes: int
+    tx_frames: int
+    rx_frames: int
+    last_seen_s: float | None
+
+
+class SupernodeView(TypedDict):
+    """The supernode an edge is registered with, or tries to."""
+
+    endpoint: str
+    connected: bool
+    rtt_ms: float | None
+    transport: str
+
+
+class EdgeView(TypedDict):
+    """What an edge's engine knows for ``mesh-edge status`` (the driver adds tap, uptime, version)."""
+
+    community: str
+    id: str
+    name: str
+    mac: str
+    addresses: list[str]
+    mtu: int
+    supernode: SupernodeView
+    endpoint: str
+    nat: str
+    peers: int
+    drops: dict[str, int]
+
+
+class FdbView(TypedDict):
+    """One row of ``mesh-edge fdb``."""
+
+    mac: str
+    peer: str
+    name: str
+    age_s: float
+
+
+class RegisteredEdgeView(TypedDict):
+    """One row of ``supernode edges``."""
+
+    id: str
+    community: str
+    endpoint: str
+    address: str
+    age_s: float
+    last_seen_s: float
+    relayed_bytes: int
+
+
+class CommunityView(TypedDict):
+    """One row of ``supernode communities``."""
+
+    community: str
+    subnet: str
+    edges: int
+    leases: int
+    relayed_bytes: int
+
+
+class SupernodeStatusView(TypedDict):
+    """What a supernode's engine knows for ``supernode status``."""
+
+    edges: int
+    communities: int
+    relayed_bytes: int
+    relayed_datagrams: int
+    pending_handshakes: int
+    drops: dict[str, int]

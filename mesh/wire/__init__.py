@@ -1,0 +1,1 @@
+"""What the bytes mean: datagrams, messages and Ethernet headers; pure."""

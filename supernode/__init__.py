@@ -1,0 +1,1 @@
+"""The meeting point of a mesh: registration, introductions, leases and relaying."""
