@@ -1,0 +1,231 @@
+"""A driver in virtual time that runs any engine as mesh/engine.py says, and checks its promises.
+
+What a kernel-facing driver may do, this one does on purpose: it reuses the buffers it lent (after
+scribbling over them), joins datagrams of one source into a batch or does not, calls the timers
+early now and then, and runs each engine on a clock of its own. An exception out of an engine fails
+the test.
+"""
+
+import errno
+import math
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+from mesh.addresses import Endpoint
+from mesh.constants import MAX_DATAGRAM_BYTES
+from mesh.engine import Engine, FrameEngine, ReceivedDatagrams, WellKnownSocket
+from mesh.events import Event
+from tests.virtual_clock import VirtualClock
+from tests.virtual_network import Host, NoRouteError, Packet
+
+T = TypeVar("T")
+
+VNET_HEADER_BYTES = 10
+PLAIN_VNET_HEADER = bytes(VNET_HEADER_BYTES)
+MAX_BATCH_BYTES = 65507
+COALESCE_PROBABILITY = 0.7
+EARLY_TIMER_PROBABILITY = 0.03
+WAKE_UP_WITHIN = 0.0001  # s; what arrives meanwhile is handed over together
+MAX_TIMER_CALLS_AT_ONCE = 1000
+
+
+class VirtualDriver:
+    """One engine on one host.
+
+    Attributes:
+        udp_port: what the engine is bound to.
+        events: what the engine reported, with world times.
+        frames: what it wrote to its TAP: world time, virtio-net header, frame.
+        handed: how many datagrams the engine was given, and `batches` in how many batches.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        host: Host,
+        *,
+        clock: VirtualClock,
+        dice: random.Random,
+        clock_offset: float = 0.0,
+        udp_port: int = 0,
+        on_event: Callable[[Event], object] = id,
+    ) -> None:
+        self.engine = engine
+        self.host = host
+        self.events: list[tuple[float, Event]] = []
+        self.frames: list[tuple[float, bytes, bytes]] = []
+        self.handed = 0
+        self.batches = 0
+        self._on_event = on_event
+        self._clock = clock
+        self._dice = dice
+        self._offset = clock_offset
+        self._engine_time = clock_offset + clock.now
+        self._inbox: list[Packet] = []
+        self._lent = bytearray(MAX_BATCH_BYTES + VNET_HEADER_BYTES)
+        self._timer_at = math.inf
+        self._timer_calls_at_once = 0
+        self._last_timer_call = -math.inf
+        self._is_running = True
+        self.udp_port = host.listen(self, udp_port)
+
+    def start(self) -> None:
+        """Collect what the engine wants before anything has happened to it."""
+        self._drain()
+        self._schedule_timer()
+
+    def step(self, call: Callable[[float], T]) -> T:
+        """Call into the engine with its own time, then drain what it has to say."""
+        result = call(self._now())
+        self._drain()
+        if self._dice.random() < EARLY_TIMER_PROBABILITY:
+            self.engine.handle_timers(self._now())
+            self._drain()
+        self._schedule_timer()
+        return result
+
+    def write_frame(self, frame: bytes, vnet_header: bytes = PLAIN_VNET_HEADER) -> None:
+        """Let the host's kernel send a frame into the TAP."""
+        engine: FrameEngine = self.engine  # type: ignore[assignment]
+        self._lend(vnet_header + frame, engine.receive_frames)
+
+    def receive_packet(self, packet: Packet) -> None:
+        """Queue a datagram; the engine is woken a moment later, as a process is."""
+        if not self._inbox:
+            self._clock.after(self._dice.uniform(0, WAKE_UP_WITHIN), self._wake_up)
+        self._inbox.append(packet)
+
+    def crash(self) -> None:
+        """Stop without a word, as kill -9 does."""
+        self._is_running = False
+        self.host.close(self.udp_port)
+
+    def stop(self) -> None:
+        """Say goodbye, then stop."""
+        self.engine.stop(self._now())
+        self._drain()
+        self.crash()
+
+    def _now(self) -> float:
+        self._engine_time = max(self._engine_time, self._clock.now + self._offset)
+        return self._engine_time
+
+    def _wake_up(self) -> None:
+        packets, self._inbox = self._inbox, []
+        start = 0
+        while start < len(packets) and self._is_running:
+            end = self._end_of_batch(packets, start)
+            self._receive_batch(packets[start:end])
+            start = end
+
+    def _end_of_batch(self, packets: list[Packet], start: int) -> int:
+        """Join what UDP_GRO would: one flow, equal lengths, the last one possibly shorter."""
+        first = packets[start]
+        segment_bytes = len(first.payload)
+        total = segment_bytes
+        end = start + 1
+        while end < len(packets) and self._dice.random() < COALESCE_PROBABILITY:
+            packet = packets[end]
+            total += len(packet.payload)
+            if (
+                packet.source != first.source
+                or packet.destination != first.destination
+                or not 0 < len(packet.payload) <= segment_bytes
+                or total > MAX_BATCH_BYTES
+            ):
+                break
+            end += 1
+            if len(packet.payload) < segment_bytes:
+                break
+        return end
+
+    def _receive_batch(self, packets: list[Packet]) -> None:
+        first = packets[0]
+        ipv6 = first.destination.is_ipv6
+        socket = WellKnownSocket.UDP_IPV6 if ipv6 else WellKnownSocket.UDP_IPV4
+        self.handed += len(packets)
+        self.batches += 1
+        self._lend(
+            b"".join(packet.payload for packet in packets),
+            lambda view, now: self.engine.receive_datagrams(
+                ReceivedDatagrams(view, len(first.payload), Endpoint(*first.source), socket), now
+            ),
+        )
+
+    def _lend(self, content: bytes, receive: Callable[[memoryview, float], None]) -> None:
+        """Hand in a borrowed buffer and spoil it as soon as the call returns."""
+        size = len(content)
+        lent = memoryview(self._lent)[:size]
+        lent[:] = content
+
+        def call(now: float) -> None:
+            receive(lent, now)
+            lent[:] = b"\xa5" * size
+
+        self.step(call)
+
+    def _drain(self) -> None:
+        self._drain_events()
+        refused = self._drain_datagrams()
+        self._drain_frames()
+        for socket, destination in refused:
+            now = self._now()
+            self.engine.receive_send_error(socket, destination, errno.ENETUNREACH, now)
+        if refused:
+            self._drain()
+
+    def _drain_events(self) -> None:
+        for event in self.engine.events_to_report():
+            self.events.append((self._clock.now, event))
+            self._on_event(event)
+
+    def _drain_datagrams(self) -> list[tuple[int, Endpoint]]:
+        refused = []
+        for batch in self.engine.datagrams_to_send():
+            content = b"".join(batch.buffers)
+            destination = Endpoint(*batch.destination)
+            expected = WellKnownSocket.UDP_IPV6 if destination.is_ipv6 else WellKnownSocket.UDP_IPV4
+            assert batch.socket == expected, f"{destination} is not reached through {batch.socket}"
+            assert content, "an empty batch"
+            assert 0 < batch.segment_bytes <= MAX_DATAGRAM_BYTES, batch.segment_bytes
+            try:
+                for start in range(0, len(content), batch.segment_bytes):
+                    payload = content[start : start + batch.segment_bytes]
+                    self.host.send(self.udp_port, destination, payload, batch.ttl)
+            except NoRouteError:
+                refused.append((batch.socket, destination))
+        return refused
+
+    def _drain_frames(self) -> None:
+        frames_to_write = getattr(self.engine, "frames_to_write", None)
+        for iovec in frames_to_write() if frames_to_write else ():
+            content = b"".join(iovec)
+            header, frame = content[:VNET_HEADER_BYTES], content[VNET_HEADER_BYTES:]
+            assert frame, "a virtio-net header without a frame"
+            self.frames.append((self._clock.now, header, frame))
+
+    def _schedule_timer(self) -> None:
+        deadline = self.engine.next_timer_at()
+        if deadline == self._timer_at or not self._is_running:
+            return
+        self._timer_at = deadline
+        if deadline < math.inf:
+            self._clock.at(deadline - self._offset, lambda: self._handle_timers(deadline))
+
+    def _handle_timers(self, deadline: float) -> None:
+        """Call the engine at the very moment it asked for, unless it changed its mind."""
+        if not self._is_running or deadline != self._timer_at:
+            return
+        self._timer_at = math.inf
+        self._engine_time = max(self._engine_time, deadline)
+        self._check_for_spinning()
+        self.engine.handle_timers(self._now())
+        self._drain()
+        self._schedule_timer()
+
+    def _check_for_spinning(self) -> None:
+        is_same_moment = self._clock.now == self._last_timer_call
+        self._timer_calls_at_once = self._timer_calls_at_once + 1 if is_same_moment else 0
+        self._last_timer_call = self._clock.now
+        assert self._timer_calls_at_once < MAX_TIMER_CALLS_AT_ONCE, "the engine's timers spin"

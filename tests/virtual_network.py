@@ -1,0 +1,276 @@
+"""A virtual IP network: segments, ports and hosts; routing is strictly by address.
+
+A *segment* is a switch (the internet is one, every LAN another). A *port* joins a node to a segment
+and is the link between them: latency, jitter, loss, duplication and reordering are the port's, in
+both directions. Whatever no port of a segment owns goes to the segment's gateway, where it has one,
+and is dropped otherwise; so a private address means nothing outside its LAN.
+"""
+
+import ipaddress
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias
+
+from mesh.addresses import Endpoint
+from tests.virtual_clock import VirtualClock
+
+IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+DEFAULT_TTL = 64
+
+
+class Packet(NamedTuple):
+    """A UDP datagram in its IP packet."""
+
+    source: Endpoint
+    destination: Endpoint
+    payload: bytes
+    ttl: int = DEFAULT_TTL
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConditions:
+    """What one link does to the packets that cross it, in each direction.
+
+    Attributes:
+        latency: seconds.
+        jitter: up to so many seconds more, evenly spread; packets keep their order.
+        loss: the share of packets that vanish.
+        duplication: the share of packets that arrive twice.
+        reordering: the share of packets that later ones overtake.
+    """
+
+    latency: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+
+
+PERFECT = LinkConditions()
+LAN = LinkConditions(latency=0.0002)
+INTERNET = LinkConditions(latency=0.010)
+UNPLUGGED = LinkConditions(loss=1.0)
+OVERTAKEN_BY = 0.030  # s; how late a reordered packet is, at most
+
+
+class Node(Protocol):
+    """What can be joined to a segment."""
+
+    def receive_packet(self, packet: Packet, port: "Port") -> None:
+        """Take a packet that arrived on ``port``."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Port:
+    """Where a node meets a segment, and the link between them."""
+
+    node: Node
+    segment: "Segment"
+    addresses: list[str]
+    conditions: LinkConditions = PERFECT
+    busy_until: dict["Port", float] = field(default_factory=dict)
+
+    def send(self, packet: Packet) -> None:
+        """Put a packet on the segment; its source may be a lie."""
+        self.segment.carry(packet, self)
+
+    def address_for(self, *, ipv6: bool) -> str | None:
+        """Return the port's first address of the family."""
+        return next((text for text in self.addresses if (":" in text) == ipv6), None)
+
+
+Tap: TypeAlias = Callable[[float, "Segment", Packet], None]
+"""Sees every packet that is put on any segment: the time, where, and what."""
+
+
+@dataclass(eq=False)
+class Segment:
+    """A switch that knows which port owns which address or network."""
+
+    name: str
+    clock: VirtualClock
+    dice: random.Random
+    taps: list[Tap]
+    networks: tuple[IpNetwork, ...] = ()
+    unroutable: int = 0
+    gateways: dict[bool, Port] = field(default_factory=dict)
+    _owners: dict[str, Port] = field(default_factory=dict)
+    _routes: list[tuple[IpNetwork, Port]] = field(default_factory=list)
+    _hosts_given: int = 1
+
+    def attach(
+        self, node: Node, addresses: list[str], conditions: LinkConditions = PERFECT
+    ) -> Port:
+        """Join a node; it owns ``addresses`` from now on."""
+        port = Port(node, self, list(addresses), conditions)
+        for address in addresses:
+            assert address not in self._owners, f"{address} is taken on {self.name}"
+            self._owners[address] = port
+        return port
+
+    def detach(self, port: Port) -> None:
+        """Pull a node's plug."""
+        for address in port.addresses:
+            del self._owners[address]
+
+    def renumber(self, port: Port, addresses: list[str]) -> None:
+        """Give a port other addresses."""
+        self.detach(port)
+        port.addresses = list(addresses)
+        for address in addresses:
+            self._owners[address] = port
+
+    def route(self, network: IpNetwork, port: Port) -> None:
+        """Send what is for ``network`` to ``port``."""
+        self._routes.append((network, port))
+
+    def free_addresses(self) -> list[str]:
+        """Return the next unused address of each network of the segment."""
+        self._hosts_given += 1
+        return [str(network[self._hosts_given]) for network in self.networks]
+
+    def carry(self, packet: Packet, sender: Port) -> None:
+        """Take a packet to the port that owns its destination, as the two links allow."""
+        for tap in self.taps:
+            tap(self.clock.now, self, packet)
+        receiver = self._port_towards(packet.destination.host, sender)
+        if receiver is None:
+            self.unroutable += 1
+            return
+        for _ in range(self._copies_that_survive(sender, receiver)):
+            arrival = self._arrival(sender, receiver)
+            self.clock.at(arrival, lambda: receiver.node.receive_packet(packet, receiver))
+
+    def _port_towards(self, host: str, sender: Port) -> Port | None:
+        port = self._owners.get(host)
+        if port is None and self._routes:
+            address = ipaddress.ip_address(host)
+            port = next((to for network, to in self._routes if address in network), None)
+        if port is None:
+            port = self.gateways.get(":" in host)
+        return None if port is sender else port
+
+    def _copies_that_survive(self, sender: Port, receiver: Port) -> int:
+        copies = 1
+        for link in (sender.conditions, receiver.conditions):
+            if link.loss and self.dice.random() < link.loss:
+                return 0
+            if link.duplication and self.dice.random() < link.duplication:
+                copies += 1
+        return copies
+
+    def _arrival(self, sender: Port, receiver: Port) -> float:
+        arrival = self.clock.now
+        is_overtaken = False
+        for link in (sender.conditions, receiver.conditions):
+            arrival += link.latency
+            if link.jitter:
+                arrival += self.dice.uniform(0, link.jitter)
+            if link.reordering and self.dice.random() < link.reordering:
+                is_overtaken = True
+        if is_overtaken:
+            return arrival + self.dice.uniform(0, OVERTAKEN_BY)
+        arrival = max(arrival, receiver.busy_until.get(sender, 0.0))
+        receiver.busy_until[sender] = arrival
+        return arrival
+
+
+class Application(Protocol):
+    """What listens on a UDP port of a host."""
+
+    def receive_packet(self, packet: Packet) -> None:
+        """Take a datagram."""
+        ...
+
+
+class NoRouteError(Exception):
+    """The host has no address of the family it would have to send from (ENETUNREACH)."""
+
+
+class Host:
+    """A machine with interfaces and UDP ports.
+
+    Attributes:
+        ports: its interfaces; the first one of a family is the default route.
+        blocks_udp: a firewall on the machine drops all UDP, both ways.
+    """
+
+    def __init__(self, name: str, clock: VirtualClock) -> None:
+        self.name = name
+        self.ports: list[Port] = []
+        self.blocks_udp = False
+        self._clock = clock
+        self._applications: dict[tuple[bool, int], Application] = {}
+        self._next_port = 40000
+
+    def plug_into(
+        self, segment: Segment, addresses: list[str] | None = None, conditions: LinkConditions = LAN
+    ) -> Port:
+        """Add an interface, with the segment's next free addresses unless some are given."""
+        port = segment.attach(self, addresses or segment.free_addresses(), conditions)
+        self.ports.append(port)
+        return port
+
+    def unplug(self, port: Port) -> None:
+        """Remove an interface."""
+        port.segment.detach(port)
+        self.ports.remove(port)
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all interfaces."""
+        return [address for port in self.ports for address in port.addresses]
+
+    def listen(self, application: Application, udp_port: int = 0) -> int:
+        """Bind a UDP port of both families; 0 for any; return it."""
+        if not udp_port:
+            self._next_port += 1
+            udp_port = self._next_port
+        for ipv6 in (False, True):
+            assert (ipv6, udp_port) not in self._applications, f"port {udp_port} is taken"
+            self._applications[ipv6, udp_port] = application
+        return udp_port
+
+    def close(self, udp_port: int) -> None:
+        """Free a UDP port."""
+        for ipv6 in (False, True):
+            self._applications.pop((ipv6, udp_port), None)
+
+    def send(self, udp_port: int, destination: Endpoint, payload: bytes, ttl: int = 0) -> None:
+        """Send a datagram from the interface that the destination is reached through.
+
+        Raises:
+            NoRouteError: there is none.
+        """
+        ipv6 = destination.is_ipv6
+        if destination.host in self.addresses():
+            packet = Packet(Endpoint(destination.host, udp_port), destination, payload)
+            self._clock.after(0.0, lambda: self._deliver(packet))
+            return
+        port = self._interface_towards(destination.host, ipv6=ipv6)
+        source = port.address_for(ipv6=ipv6) if port else None
+        if port is None or source is None:
+            raise NoRouteError(f"{self.name} cannot reach {destination}")
+        if not self.blocks_udp:
+            port.send(Packet(Endpoint(source, udp_port), destination, payload, ttl or DEFAULT_TTL))
+
+    def receive_packet(self, packet: Packet, port: Port) -> None:  # noqa: ARG002 - Node
+        """Take a packet off a segment."""
+        if packet.destination.host in self.addresses() and not self.blocks_udp:
+            self._deliver(packet)
+
+    def _deliver(self, packet: Packet) -> None:
+        key = (packet.destination.is_ipv6, packet.destination.port)
+        application = self._applications.get(key)
+        if application is not None:
+            application.receive_packet(packet)
+
+    def _interface_towards(self, host: str, *, ipv6: bool) -> Port | None:
+        candidates = [port for port in self.ports if port.address_for(ipv6=ipv6)]
+        address = ipaddress.ip_address(host)
+        for port in candidates:
+            if any(address in network for network in port.segment.networks):
+                return port
+        return candidates[0] if candidates else None
