@@ -1,0 +1,71 @@
+"""Peeks at an Ethernet II header; IEEE 802.3 section 3.1.1, tags of IEEE 802.1Q section 9.
+
+```
+ 0             6         12          14
++-------------+---------+-----------+---------
+| destination | source  | EtherType | payload
++-------------+---------+-----------+---------
+                        | TPID, TCI | EtherType …      with a VLAN tag, or several
+```
+
+The peeks of the hot path are for frames of at least MIN_FRAME_BYTES, as `mesh.wire.inner` and
+`mesh.datapath.vnet` let them through; `ethertype` and `describe_frame` take anything.
+"""
+
+import struct
+
+from mesh.constants import MIN_FRAME_BYTES
+from mesh.wire.datagram import Buffer
+
+_ADDRESSES = struct.Struct("6s6s")
+_ETHERTYPE = struct.Struct(">H")
+
+VLAN_TPIDS = frozenset({0x8100, 0x88A8, 0x9100})
+"""Customer tag, service tag, and the number that double tags had before 802.1ad."""
+
+ETHERTYPE_IPV4 = 0x0800
+ETHERTYPE_ARP = 0x0806
+ETHERTYPE_IPV6 = 0x86DD
+
+
+def addresses(frame: Buffer) -> tuple[bytes, bytes]:
+    """Return destination and source, 6 bytes each."""
+    # Hot path: one call for both takes half the time of two slices turned into bytes.
+    return _ADDRESSES.unpack_from(frame)
+
+
+def destination(frame: Buffer) -> bytes:
+    """Return the 6 bytes of whom the frame is for."""
+    # Hot path.
+    return bytes(frame[:6])
+
+
+def source(frame: Buffer) -> bytes:
+    """Return the 6 bytes of whom the frame is from."""
+    # Hot path.
+    return bytes(frame[6:12])
+
+
+def is_group(mac: Buffer) -> bool:
+    """Whether an address is multicast or broadcast."""
+    # Hot path.
+    return mac[0] & 1 == 1
+
+
+def ethertype(frame: Buffer) -> int:
+    """Return the EtherType behind all VLAN tags, 0 where the frame ends before it."""
+    offset = 12
+    while offset + 2 <= len(frame):
+        found: int = _ETHERTYPE.unpack_from(frame, offset)[0]
+        if found not in VLAN_TPIDS:
+            return found
+        offset += 4
+    return 0
+
+
+def describe_frame(frame: Buffer) -> str:
+    """Return one line about a frame for errors and logs; it never shows the payload."""
+    if len(frame) < MIN_FRAME_BYTES:
+        return f"{len(frame)} bytes, too short for a frame"
+    to, sender = addresses(frame)
+    return f"{sender.hex(':')} > {to.hex(':')} type {ethertype(frame):#06x}, {len(frame)} bytes"
