@@ -1,0 +1,194 @@
+"""Networks of machines: an internet of routed /24s, homes behind NATs, switches, point by point.
+
+```
+  public host ── 45.0.N.0/24 ──┐
+                            internet ── 45.0.M.0/24 ── wan0 [router, a NAT] lan0 ─┬─ eth0 host
+  public host ── 45.0.K.0/24 ──┘                                192.168.1.0/24    └─ eth0 host
+```
+
+Homes all use the same private network, as homes do: a peer's LAN address is often one's own.
+"""
+
+import itertools
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Final, Protocol
+
+from tests.netns.namespaces import Host, UserNamespace
+from tests.netns.nats import Nat, ruleset
+
+HOME_NETWORK: Final = IPv4Network("192.168.1.0/24")
+
+
+class Uplink(Protocol):
+    """Something a machine can be plugged into."""
+
+    def attach(self, host: Host, interface: str) -> IPv4Address:
+        """Plug in ``host``; return the address it got."""
+        ...
+
+
+class Internet:
+    """A router to which every attached machine has a link, and a network, of its own.
+
+    Attributes:
+        host: the router's namespace: what captures see everything from.
+    """
+
+    def __init__(self, host: Host, *, has_ipv6: bool) -> None:
+        self.host = host
+        self.has_ipv6 = has_ipv6
+        self._numbers = itertools.count(1)
+        self._make_router()
+
+    def _make_router(self) -> None:
+        self.host.sysctl({"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"})
+
+    def attach(self, host: Host, interface: str = "wan0") -> IPv4Address:
+        """Give ``host`` a link, a public address (and an IPv6 one) and a default route."""
+        number = next(self._numbers)
+        port = f"port{number}"
+        plug(self.host, port, host, interface)
+        self.host.ip(f"address add 45.0.{number}.1/24 dev {port}")
+        host.ip(
+            f"address add 45.0.{number}.2/24 broadcast + dev {interface}",
+            f"route add default via 45.0.{number}.1",
+        )
+        if self.has_ipv6:
+            self.host.ip(f"address add 2a0f:{number}::1/64 dev {port} nodad")
+            host.ip(
+                f"address add 2a0f:{number}::2/64 dev {interface} nodad",
+                f"route add default via 2a0f:{number}::1",
+            )
+        return IPv4Address(f"45.0.{number}.2")
+
+    def route(self, network: IPv4Network | IPv6Network, via: str) -> None:
+        """Send what is for ``network`` to the machine that has the address ``via``."""
+        self.host.ip(f"route add {network} via {via}")
+
+
+class Lan:
+    """A switch, and a router on it where ``switch`` is one.
+
+    Attributes:
+        switch: the namespace that the bridge ``lan0`` lives in.
+        network: its IPv4 network; the first address is the gateway's.
+    """
+
+    def __init__(self, switch: Host, network: IPv4Network, gateway: IPv4Address | None) -> None:
+        self.switch = switch
+        self.network = network
+        self.gateway = gateway
+        self._addresses = itertools.islice(network.hosts(), 1, None)
+        self._numbers = itertools.count()
+        switch.ip("link add lan0 type bridge", "link set lan0 up")
+        if gateway:
+            switch.ip(f"address add {gateway}/{network.prefixlen} broadcast + dev lan0")
+
+    def attach(self, host: Host, interface: str = "eth0") -> IPv4Address:
+        """Plug ``host`` in: an address, and a default route if there is a router."""
+        port = f"port{next(self._numbers)}"
+        plug(self.switch, port, host, interface)
+        self.switch.ip(f"link set {port} master lan0")
+        address = next(self._addresses)
+        host.ip(f"address add {address}/{self.network.prefixlen} broadcast + dev {interface}")
+        if self.gateway:
+            host.ip(f"route add default via {self.gateway}")
+        return address
+
+
+class Home:
+    """A router with a NAT of some kind, and the LAN behind it.
+
+    Attributes:
+        router: its namespace, with ``wan0`` and ``lan0``.
+        public_address: the router's address on ``wan0``.
+        lan: what its machines are plugged into.
+    """
+
+    def __init__(self, router: Host, uplink: Uplink, nat: Nat, network: IPv4Network) -> None:
+        self.router = router
+        self.public_address = uplink.attach(router, "wan0")
+        router.sysctl({"net/ipv4/ip_forward": "1"})
+        self.lan = Lan(router, network, network[1])
+        router.nft(ruleset(nat, str(self.public_address)))
+        if nat is Nat.FIREWALL:
+            assert isinstance(uplink, Internet), "public addresses are routed by the internet"
+            uplink.route(network, str(self.public_address))
+
+    def attach(self, host: Host, interface: str = "eth0") -> IPv4Address:
+        """Plug ``host`` into the LAN."""
+        return self.lan.attach(host, interface)
+
+
+class Lab:
+    """All the machines of one test module; `close` leaves nothing behind."""
+
+    def __init__(self, files: Path) -> None:
+        self.files = files
+        self._user_namespace = UserNamespace()
+        self._hosts: dict[str, Host] = {}
+        self._public_networks = itertools.count(1)
+
+    def host(self, name: str) -> Host:
+        """Return a new machine with nothing plugged in."""
+        assert name not in self._hosts, f"there is a machine {name} already"
+        host = Host(name, self.files / name, self._user_namespace.prefix)
+        self._hosts[name] = host
+        return host
+
+    def internet(self, *, has_ipv6: bool = False) -> Internet:
+        """Return the one internet of this lab."""
+        return Internet(self.host("internet"), has_ipv6=has_ipv6)
+
+    def public_host(self, name: str, internet: Internet) -> Host:
+        """Return a new machine with a public address on ``wan0``."""
+        host = self.host(name)
+        internet.attach(host, "wan0")
+        return host
+
+    def home(self, name: str, uplink: Uplink, nat: Nat = Nat.PORT_RESTRICTED) -> Home:
+        """Return a new home; double NAT is a home that has another one as its uplink."""
+        network = HOME_NETWORK
+        if nat is Nat.FIREWALL:
+            network = IPv4Network(f"44.{next(self._public_networks)}.0.0/24")
+        elif isinstance(uplink, Home):
+            network = IPv4Network("192.168.2.0/24")
+        return Home(self.host(name), uplink, nat, network)
+
+    def home_host(self, name: str, home: Home) -> Host:
+        """Return a new machine on ``eth0`` of a home."""
+        host = self.host(name)
+        home.attach(host)
+        return host
+
+    def lan(self, name: str, network: str = "192.168.7.0/24") -> Lan:
+        """Return a switch without a router."""
+        return Lan(self.host(name), IPv4Network(network), None)
+
+    def lan_host(self, name: str, lan: Lan) -> Host:
+        """Return a new machine on ``eth0`` of a LAN."""
+        host = self.host(name)
+        lan.attach(host)
+        return host
+
+    def close(self) -> None:
+        """Kill everything that runs in the lab."""
+        for host in self._hosts.values():
+            host.close()
+        self._user_namespace.close()
+
+
+def plug(left: Host, left_interface: str, right: Host, right_interface: str) -> None:
+    """Connect two machines by a cable whose ends are up."""
+    left.ip(
+        f"link add {left_interface} type veth peer name {right_interface} netns {right.pid}",
+        f"link set {left_interface} up",
+    )
+    right.ip(f"link set {right_interface} up")
+
+
+def address_of(host: Host, interface: str = "wan0") -> str:
+    """Return the first IPv4 address of an interface."""
+    words = host.run("ip", "-4", "-brief", "address", "show", interface).stdout.split()
+    return words[2].partition("/")[0]
