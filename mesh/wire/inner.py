@@ -116,14 +116,19 @@ def decode_fragment(plaintext: Buffer) -> tuple[int, int, int, Buffer, int, int]
     return frame_number, index, count, plaintext[FRAGMENT_HEADER_BYTES:], csum_start, csum_offset
 
 
-def message_body(plaintext: Buffer) -> Buffer:
-    """Return the control message in an opened datagram of kind MESSAGE.
+def wrap_control(body: bytes) -> bytes:
+    """Return the plaintext that carries an encoded control message."""
+    return MESSAGE_HEADER + body
+
+
+def open_control_untrusted(plaintext: Buffer) -> Buffer:
+    """Return the body of the control message in an opened datagram.
 
     Raises:
-        MalformedMessage: the csum fields are not zero.
+        MalformedMessage: it is of another kind, or the csum fields are not zero.
     """
     if plaintext[:INNER_HEADER_BYTES] != MESSAGE_HEADER:
-        raise MalformedMessage("a message with a partial checksum")
+        raise MalformedMessage("not a control message")
     return plaintext[INNER_HEADER_BYTES:]
 
 

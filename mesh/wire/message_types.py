@@ -106,7 +106,7 @@ class Members:
         members: at most 10.
         digest: 8 bytes, of the whole membership.
         page: which page of an answer to `Lookup` this is, counted from 0.
-        pages: how many pages that answer has.
+        pages: how many pages that answer has, 0 where the supernode tells news unasked.
     """
 
     members: tuple[Member, ...]
