@@ -1,0 +1,193 @@
+"""One pair of keys between two parties: seal and open transport datagrams; section 6.
+
+```
+ 0        1        4                8                16                       n-16       n
++--------+--------+----------------+----------------+-----------------------+----------+
+| type 4 | zero 3 | receiver index | counter        | ciphertext            | tag      |
++--------+--------+----------------+----------------+-----------------------+----------+
+                  |<---------- nonce, 12 ---------->|
+```
+
+A nonce never comes twice under one key: each direction has its own key, the receiver index is
+fixed for a session, and a counter is spent before it is used, even if sealing then fails.
+"""
+
+import struct
+
+from cryptography.exceptions import InvalidTag
+
+from mesh.constants import (
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_DATAGRAMS,
+    REKEY_AFTER_TIME,
+    REKEY_RESPONDER_GRACE,
+    TAG_BYTES,
+    TRANSPORT_HEADER_BYTES,
+)
+from mesh.crypto import Buffer
+from mesh.crypto.replay import ReplayWindow
+from mesh.crypto.suite import Suite
+from mesh.errors import LocalError, MalformedMessage, NotAuthentic, Replayed
+
+_PREFIX = b"\x04\x00\x00\x00"  # type and reserved bytes: the additional data
+_HEADER = struct.Struct(">8sQ")  # prefix with receiver index, counter
+_NONCE = slice(4, TRANSPORT_HEADER_BYTES)
+_CIPHERTEXT = slice(TRANSPORT_HEADER_BYTES, None)  # and tag
+_OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + TAG_BYTES
+_COUNTER_LIMIT = 2**64 - 1  # never used: Noise r34 section 5.1 reserves it
+
+
+class Session:
+    """Seals what we send and opens what they sent, under keys that a handshake agreed on.
+
+    A session past `REJECT_AFTER_TIME` still works: it has no clock, so whoever holds it asks
+    `is_expired` before every batch.
+
+    Args:
+        our_index: the receiver index of datagrams for us, not zero.
+        their_index: the receiver index of datagrams for them, not zero.
+        suite: cipher (and hash) agreed on.
+        seal_key: 32 bytes; for what we send; not kept.
+        open_key: 32 bytes; for what they send; not kept.
+        is_initiator: whether we started the handshake.
+        their_static: 32 bytes; whom the handshake proved the other side to be.
+        handshake_hash: 32 bytes; unique to this session, the same on both sides.
+        created_at: when the handshake finished, monotonic seconds.
+
+    Attributes:
+        sent_datagrams: how many counters are spent; also the next one to use.
+    """
+
+    __slots__ = (
+        "_decrypt",
+        "_encrypt",
+        "_encrypt_into",
+        "_open_prefix",
+        "_seal_prefix",
+        "_window",
+        "created_at",
+        "handshake_hash",
+        "is_initiator",
+        "our_index",
+        "sent_datagrams",
+        "suite",
+        "their_index",
+        "their_static",
+    )
+
+    def __init__(
+        self,
+        *,
+        our_index: int,
+        their_index: int,
+        suite: Suite,
+        seal_key: bytes,
+        open_key: bytes,
+        is_initiator: bool,
+        their_static: bytes,
+        handshake_hash: bytes,
+        created_at: float,
+    ) -> None:
+        self.our_index = our_index
+        self.their_index = their_index
+        self.suite = suite
+        self.is_initiator = is_initiator
+        self.their_static = their_static
+        self.handshake_hash = handshake_hash
+        self.created_at = created_at
+        self.sent_datagrams = 0
+        self._seal_prefix = _PREFIX + their_index.to_bytes(4, "big")
+        self._open_prefix = _PREFIX + our_index.to_bytes(4, "big")
+        self._window = ReplayWindow()
+        seal_aead = suite.aead(seal_key)
+        # Bound methods: looking them up anew costs 0.05 µs per datagram.
+        self._encrypt = seal_aead.encrypt
+        self._encrypt_into = seal_aead.encrypt_into
+        self._decrypt = suite.aead(open_key).decrypt
+
+    def __repr__(self) -> str:
+        return f"<Session {self.our_index:#010x} {self.suite.name} sent={self.sent_datagrams}>"
+
+    @property
+    def highest_counter(self) -> int:
+        """The highest counter opened so far, or -1 before the first."""
+        return self._window.highest
+
+    def is_expired(self, now: float) -> bool:
+        """Return whether nothing may be sealed or opened any more; section 6.2."""
+        return now - self.created_at >= REJECT_AFTER_TIME
+
+    def wants_rekey(self, now: float) -> bool:
+        """Return whether it is time for us to start a new handshake; section 6.2."""
+        rekey_after = REKEY_AFTER_TIME if self.is_initiator else _RESPONDER_REKEY_AFTER_TIME
+        return now - self.created_at >= rekey_after or self.sent_datagrams >= REKEY_AFTER_DATAGRAMS
+
+    # Hot path.
+    def seal(self, plaintext: Buffer) -> bytes:
+        """Return a whole transport datagram, 32 bytes longer than ``plaintext``.
+
+        Raises:
+            LocalError: all counters are spent.
+        """
+        counter = self.sent_datagrams
+        if counter >= _COUNTER_LIMIT:
+            raise LocalError("all counters of the session are spent")
+        self.sent_datagrams = counter + 1
+        header = _HEADER.pack(self._seal_prefix, counter)
+        return header + self._encrypt(header[_NONCE], plaintext, _PREFIX)
+
+    # Hot path.
+    def seal_into(self, out: memoryview, plaintext: Buffer) -> int:
+        """Write a whole transport datagram at the start of ``out`` and return its length.
+
+        The length is that of ``plaintext`` and 32. ``out`` must not overlap ``plaintext``.
+
+        Raises:
+            LocalError: all counters are spent, or ``out`` is too short (the counter is spent then).
+        """
+        counter = self.sent_datagrams
+        if counter >= _COUNTER_LIMIT:
+            raise LocalError("all counters of the session are spent")
+        self.sent_datagrams = counter + 1
+        header = _HEADER.pack(self._seal_prefix, counter)
+        end = len(plaintext) + _OVERHEAD_BYTES
+        try:
+            out[:TRANSPORT_HEADER_BYTES] = header
+            self._encrypt_into(header[_NONCE], plaintext, _PREFIX, out[TRANSPORT_HEADER_BYTES:end])
+        except ValueError:
+            raise LocalError(f"a buffer of {len(out)} bytes for a datagram of {end}") from None
+        return end
+
+    # Hot path.
+    def open_untrusted(self, datagram: Buffer) -> bytes:
+        """Return the plaintext of a transport datagram; a failure changes nothing.
+
+        Raises:
+            MalformedMessage: too short, of another type, or a reserved byte is not zero.
+            Replayed: its counter was seen, or is below the window.
+            NotAuthentic: it does not verify, or is for another session.
+        """
+        if len(datagram) < _OVERHEAD_BYTES:
+            raise MalformedMessage("a transport datagram is too short")
+        prefix, counter = _HEADER.unpack_from(datagram)
+        if prefix != self._open_prefix:
+            raise _wrong_prefix(prefix)
+        window = self._window
+        if counter <= window.highest and not window.check(counter):
+            raise Replayed("a transport datagram was replayed")
+        try:
+            plaintext = self._decrypt(datagram[_NONCE], datagram[_CIPHERTEXT], _PREFIX)
+        except InvalidTag:
+            raise NotAuthentic("a transport datagram does not verify") from None
+        window.commit(counter)
+        return plaintext
+
+
+_RESPONDER_REKEY_AFTER_TIME = REKEY_AFTER_TIME + REKEY_RESPONDER_GRACE
+
+
+def _wrong_prefix(prefix: bytes) -> MalformedMessage | NotAuthentic:
+    """What to raise for a header that is not the session's."""
+    if prefix[: len(_PREFIX)] != _PREFIX:
+        return MalformedMessage("not a transport datagram")
+    return NotAuthentic("a transport datagram for another session")
