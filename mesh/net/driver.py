@@ -1,20 +1,44 @@
-"""The trio shell around any engine: sockets, TAP and clock in, batches out (architecture.md)."""
+"""The trio shell around any engine: sockets, TAP and clock in, batches out (architecture.md).
 
+One nursery: a reader per socket, one for the TAP, a timer, a reporter of events. Every engine call
+is synchronous and followed by a drain in the order of `mesh.engine`. What the engine hands out is
+lent until the next call into it, so nothing here awaits between a call and the end of its drain.
+"""
+
+import errno
+import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 
 import trio
 
-from mesh.engine import Engine, SocketId
-from mesh.events import Event
-from mesh.net.tap import Tap
-from mesh.net.udp import UdpPort
+from mesh.addresses import Endpoint
+from mesh.engine import Engine, FrameEngine, FrameIovec, OutgoingDatagrams, SocketId
+from mesh.errors import DeviceUnavailable, MeshError, StateError
+from mesh.events import DropReason, Event
+from mesh.net.log_limit import LogLimit
+from mesh.net.tap import TAP_READ_BYTES, Tap
+from mesh.net.udp import RECEIVE_BUFFER_BYTES, UdpPort
 
 T = TypeVar("T")
 
 OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 """What to do about one event; called from a task of the driver, one event at a time, in order."""
+
+READS_PER_WAKEUP: Final = 32
+"""Reads of one source before all others, timers included, get their turn."""
+
+BURST_GAP: Final = 0.0001
+"""Seconds: a source readable again this soon is worth reading until it is empty."""
+
+GOODBYE_TIMEOUT: Final = 2.0
+"""Seconds that ``on_event`` has at the end for what is still to be reported."""
+
+_ERROR_ROUNDS: Final = 3
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -43,7 +67,11 @@ class DriverCounters:
 
     def drops(self) -> dict[str, int]:
         """Return the drops under the names of `mesh.events.DropReason`, zeros left out."""
-        raise NotImplementedError
+        drops = {
+            DropReason.SEND_ERROR.value: self.send_would_block + sum(self.send_errors.values()),
+            DropReason.TAP_ERROR.value: sum(self.tap_errors.values()),
+        }
+        return {reason: count for reason, count in drops.items() if count}
 
 
 class Driver:
@@ -71,28 +99,305 @@ class Driver:
             engine: a `FrameEngine` if there is a ``tap``.
             sockets: ports by the numbers under which the engine knows them.
             tap: the interface, or None for a supernode.
-            on_event: told every event, in order; may be async and may take its time.
+            on_event: told every event, in order; may be async and may take its time. A `MeshError`
+                that it raises ends `run`, which raises it again.
             store_first: event types (``LeaseGranted``...) that ``on_event`` must have finished with
-                before the datagrams of the same step leave. If it raises `StateError` those
-                datagrams are dropped: nothing is promised that is not stored.
+                before the datagrams of the same step leave. They do not wait for other events. If
+                it raises `StateError` for one of them, those datagrams are dropped and `run` goes
+                on: nothing is promised that is not stored.
         """
-        raise NotImplementedError
+        self.counters = DriverCounters()
+        self._engine = engine
+        self._ports = dict(sockets)
+        self._tap = tap
+        self._frame_engine = cast("FrameEngine", engine) if tap is not None else None
+        self._on_event = on_event
+        self._store_first = store_first
+        self._log_limit = LogLimit()
+        self._failure: MeshError | None = None
+        self._running = trio.CancelScope()
+        self._timer = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        self._events_in, self._events_out = trio.open_memory_channel[Event](math.inf)
+        self._reporting = trio.CancelScope(shield=True)
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; then stop the engine, send its goodbyes and close everything.
 
         Raises:
             DeviceUnavailable: the TAP was deleted while running.
+            MeshError: what ``on_event`` raised.
         """
-        raise NotImplementedError
+        try:
+            async with trio.open_nursery() as outer:
+                outer.start_soon(self._report_events)
+                try:
+                    await self._run_readers(task_status)
+                finally:
+                    self._say_goodbye()
+        finally:
+            self._close()
+        if self._failure is not None:
+            raise self._failure
 
     def step(self, call: Callable[[float], T]) -> T:
         """Run one engine call with the current time, then drain the engine's outputs.
 
         For what does not come from a socket: control commands, new supernode addresses. Example:
-        ``driver.step(lambda now: engine.probe(peer, token, now))``. Only inside ``trio.run``, while
-        `run` is running.
+        ``driver.step(lambda now: engine.probe(peer, token, now))``. Only while `run` is running.
         """
-        raise NotImplementedError
+        result = call(trio.current_time())
+        self._drain()
+        return result
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    async def _run_readers(self, task_status: trio.TaskStatus[None]) -> None:
+        with self._running:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for port in self._ports.values():
+                    nursery.start_soon(self._read_socket, port)
+                if self._tap is not None:
+                    nursery.start_soon(self._read_tap, self._tap)
+                nursery.start_soon(self._keep_time)
+                task_status.started()
+                self._drain()  # what the engine had to say at its birth
+
+    async def _read_socket(self, port: UdpPort) -> None:
+        buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+        await self._read(port.wait_readable, lambda: self._receive_datagrams(port, buffer))
+
+    async def _read_tap(self, tap: Tap) -> None:
+        buffer = memoryview(bytearray(TAP_READ_BYTES))
+        await self._read(tap.wait_readable, lambda: self._receive_frames(tap, buffer))
+
+    @staticmethod
+    async def _read(wait_readable: Callable[[], Awaitable[None]], read: Callable[[], bool]) -> None:
+        """Read one source for ever: once after a lone arrival, in runs while a burst lasts.
+
+        The read that finds nothing costs a system call and an exception for every lone datagram,
+        and a burst is told by the source being readable again at once.
+        """
+        last_read_at = -math.inf
+        is_burst = False
+        while True:
+            await wait_readable()
+            is_burst = is_burst or trio.current_time() - last_read_at < BURST_GAP
+            limit = READS_PER_WAKEUP if is_burst else 1
+            reads = next((n for n in range(limit) if not read()), limit)
+            is_burst = reads > 1
+            last_read_at = trio.current_time()
+
+    async def _keep_time(self) -> None:
+        """Call the engine's timers when they are due; `_drain` moves the alarm forward."""
+        while True:
+            with trio.CancelScope(deadline=self._engine.next_timer_at()) as self._timer:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            if self._engine.next_timer_at() <= now:
+                self._engine.handle_timers(now)
+                self._drain()
+            await trio.lowlevel.checkpoint()  # an engine with always something due starves nobody
+
+    async def _report_events(self) -> None:
+        """Tell ``on_event``; outlives the readers to report what the end brought."""
+        with self._reporting:
+            async for event in self._events_out:
+                try:
+                    await self._report(event)
+                except MeshError as error:
+                    self._fail(error)
+
+    async def _report(self, event: Event) -> None:
+        if self._on_event is not None:
+            awaitable = self._on_event(event)
+            if awaitable is not None:
+                await awaitable
+
+    async def _send_when_stored(self, events: list[Event], held: list[OutgoingDatagrams]) -> None:
+        try:
+            for event in events:
+                await self._report(event)
+        except StateError as error:
+            self._log_rarely("store", logging.ERROR, f"not stored, so not answered: {error}")
+            return
+        except MeshError as error:
+            self._fail(error)
+            return
+        self._send(held)
+
+    # -- input -----------------------------------------------------------------------------------
+
+    def _receive_datagrams(self, port: UdpPort, buffer: memoryview) -> bool:
+        # Hot path.
+        try:
+            batch = port.receive_into(buffer)
+        except OSError as error:  # an ICMP error for an earlier send; the next read may succeed
+            _count(self.counters.receive_errors, error)
+            return True
+        if batch is None:
+            return False
+        self.counters.datagram_batches_received += 1
+        if batch.segment_bytes:  # an empty datagram says nothing
+            self._engine.receive_datagrams(batch, trio.current_time())
+            self._drain()
+        return True
+
+    def _receive_frames(self, tap: Tap, buffer: memoryview) -> bool:
+        # Hot path.
+        try:
+            length = tap.read_into(buffer)
+        except DeviceUnavailable as error:
+            self._fail(error)
+            return False
+        except OSError as error:
+            self._count_tap_error(error)
+            return False
+        if not length or self._frame_engine is None:
+            return False
+        self.counters.frames_read += 1
+        self._frame_engine.receive_frames(buffer[:length], trio.current_time())
+        self._drain()
+        return True
+
+    # -- output ----------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Take all outputs; send errors go back in, whose outputs are taken again, a few times."""
+        # Hot path.
+        for _ in range(_ERROR_ROUNDS):
+            errors = self._drain_once()
+            if not errors:
+                break
+            now = trio.current_time()
+            for (socket, destination), number in errors.items():
+                self._engine.receive_send_error(socket, destination, number, now)
+        timer_at = self._engine.next_timer_at()
+        if timer_at < self._timer.deadline:  # noqa: PLR1730 - setting it costs more than asking
+            self._timer.deadline = timer_at  # a later one is found out when this one rings
+
+    def _drain_once(self) -> dict[tuple[SocketId, Endpoint], int]:
+        """Take events, datagrams and frames, in this order; return the errnos of failed sends."""
+        # Hot path.
+        engine = self._engine
+        events = engine.events_to_report()
+        storing = self._queue(events) if events else []
+        datagrams = engine.datagrams_to_send()
+        errors: dict[tuple[SocketId, Endpoint], int] = {}
+        if storing and self._nursery is not None:
+            self._nursery.start_soon(self._send_when_stored, storing, _kept(datagrams))
+        elif datagrams:
+            errors = self._send(datagrams)
+        if self._frame_engine is not None:
+            frames = self._frame_engine.frames_to_write()
+            if frames:
+                self._write(frames)
+        return errors
+
+    def _queue(self, events: list[Event]) -> list[Event]:
+        """Queue events for `_report_events`; return those to be stored first."""
+        storing: list[Event] = []
+        for event in events:
+            if isinstance(event, self._store_first) and self._nursery is not None:
+                storing.append(event)
+            else:
+                self._events_in.send_nowait(event)
+        return storing
+
+    def _send(self, datagrams: list[OutgoingDatagrams]) -> dict[tuple[SocketId, Endpoint], int]:
+        # Hot path.
+        ports = self._ports
+        errors: dict[tuple[SocketId, Endpoint], int] = {}
+        for batch in datagrams:
+            try:
+                ports[batch.socket].send(batch)
+            except BlockingIOError:
+                self.counters.send_would_block += 1
+            except KeyError:  # the machine does not have the family
+                self._note_send_error(errors, batch, OSError(errno.EAFNOSUPPORT, "no such socket"))
+            except OSError as error:
+                self._note_send_error(errors, batch, error)
+            else:
+                self.counters.datagram_batches_sent += 1
+        return errors
+
+    def _write(self, frames: list[FrameIovec]) -> None:
+        # Hot path.
+        tap = self._tap
+        if tap is None or self._failure is not None:
+            return
+        for iovec in frames:
+            try:
+                tap.write(iovec)
+            except DeviceUnavailable as error:
+                self._fail(error)
+                return
+            except OSError as error:
+                self._count_tap_error(error)
+            else:
+                self.counters.frames_written += 1
+
+    def _note_send_error(
+        self,
+        errors: dict[tuple[SocketId, Endpoint], int],
+        batch: OutgoingDatagrams,
+        error: OSError,
+    ) -> None:
+        name = _count(self.counters.send_errors, error)
+        errors[batch.socket, batch.destination] = error.errno or errno.EIO
+        self._log_rarely(
+            f"send {name}",
+            logging.WARNING,
+            f"cannot send to {batch.destination}: {error.strerror}",
+        )
+
+    def _count_tap_error(self, error: OSError) -> None:
+        name = _count(self.counters.tap_errors, error)
+        what = "it is down" if error.errno == errno.EIO else str(error.strerror)
+        interface = self._tap.name if self._tap is not None else ""
+        self._log_rarely(
+            f"tap {name}", logging.WARNING, f"{interface} does not take frames: {what}"
+        )
+
+    def _log_rarely(self, reason: str, level: int, line: str) -> None:
+        held_back = self._log_limit.ask(reason, trio.current_time())
+        if held_back is not None:
+            suffix = f" ({held_back} more like this)" if held_back else ""
+            _log.log(level, "%s%s", line, suffix)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def _fail(self, error: MeshError) -> None:
+        """End `run` with ``error``; the first one wins."""
+        if self._failure is None:
+            self._failure = error
+        self._running.cancel()
+
+    def _say_goodbye(self) -> None:
+        """Stop the engine, send what it has to say, and let the reporter finish."""
+        self._nursery = None
+        self._engine.stop(trio.current_time())
+        self._drain()
+        self._events_in.close()
+        self._reporting.deadline = trio.current_time() + GOODBYE_TIMEOUT
+
+    def _close(self) -> None:
+        self._events_in.close()
+        self._events_out.close()
+        for port in self._ports.values():
+            port.close()
+        if self._tap is not None:
+            self._tap.close()
+
+
+def _kept(datagrams: list[OutgoingDatagrams]) -> list[OutgoingDatagrams]:
+    """Copy lent datagrams, which the engine may overwrite in its next call."""
+    return [batch._replace(buffers=(b"".join(batch.buffers),)) for batch in datagrams]
+
+
+def _count(counters: dict[str, int], error: OSError) -> str:
+    """Count ``error`` under the name of its errno and return that name."""
+    name = errno.errorcode.get(error.errno or 0, "UNKNOWN")
+    counters[name] = counters.get(name, 0) + 1
+    return name

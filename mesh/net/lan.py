@@ -43,7 +43,10 @@ class LanResponder:
     community_of: Callable[[bytes, bytes], bytes | None]
 
 
-async def find_supernodes(community_id: bytes, timeout: float = 0.8) -> list[FoundSupernode]:
+async def find_supernodes(
+    community_id: bytes,
+    timeout: float = 0.8,  # noqa: ASYNC109 - how long to listen; running out of it is no failure
+) -> list[FoundSupernode]:
     """Ask every up, multicast-capable, non-overlay interface; those that serve us come first.
 
     Takes at most ``timeout`` seconds, less once a supernode has proved to know the community.

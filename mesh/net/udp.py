@@ -1,9 +1,35 @@
 """UDP sockets as ports of an engine: one batch per call, nothing of the engine inside."""
 
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Sequence
 from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+import trio
 
 from mesh.addresses import Endpoint
-from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, SocketId
+from mesh.engine import Buffer, OutgoingDatagrams, ReceivedDatagrams, SocketId, WellKnownSocket
+from mesh.errors import ConfigError
+
+RECEIVE_BUFFER_BYTES = 65536
+"""Room for the largest datagram, so that none is ever truncated."""
+
+_SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
+_ADDRESSES_CACHED: Final = 4096
+
+# Linux's numbers; Python's socket module does not name them (asm-generic/socket.h, linux/in.h,
+# linux/in6.h).
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
+_IP_MTU_DISCOVER: Final = 10
+_IPV6_MTU_DISCOVER: Final = 23
+_PMTUDISC_DONT: Final = 0
+
+_SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+_AncillaryData: TypeAlias = list[tuple[int, int, bytes]]
 
 
 class UdpPort:
@@ -14,24 +40,42 @@ class UdpPort:
         local: the bound address and port; the address is ``0.0.0.0`` or ``::`` if unspecified.
     """
 
-    socket_id: SocketId
-    local: Endpoint
+    def __init__(self, bound: socket.socket, socket_id: SocketId) -> None:
+        """Wrap a bound, non-blocking datagram socket and own it from now on."""
+        self.socket_id = socket_id
+        self._socket = bound
+        self._is_ipv6 = bound.family == socket.AF_INET6
+        self._endpoints: dict[_SocketAddress, Endpoint] = {}
+        self._addresses: dict[Endpoint, _SocketAddress] = {}
+        self.local = self._endpoint_of(bound.getsockname())
+
+    def __repr__(self) -> str:
+        return f"<UdpPort {self.socket_id} on {self.local}>"
 
     def fileno(self) -> int:
         """Return the file descriptor, -1 after `close`."""
-        raise NotImplementedError
+        return self._socket.fileno()
 
     async def wait_readable(self) -> None:
         """Wait until a datagram or an error is there to be read."""
-        raise NotImplementedError
+        await trio.lowlevel.wait_readable(self._socket)
 
     def receive_into(self, buffer: memoryview) -> ReceivedDatagrams | None:
         """Read one batch into ``buffer`` (64 KiB); None if nothing is there.
 
+        A datagram of zero bytes comes back as a batch with an empty buffer.
+
         Raises:
-            OSError: what the kernel reports of an earlier send (ECONNREFUSED...); the socket goes on.
+            OSError: what the kernel reports of an earlier send (ECONNREFUSED...); it goes on.
         """
-        raise NotImplementedError
+        # Hot path.
+        try:
+            length, address = self._socket.recvfrom_into(buffer)
+        except BlockingIOError:
+            return None
+        # The same object for the same source: making an Endpoint costs four times the look-up.
+        source = self._endpoints.get(address) or self._endpoint_of(address)
+        return ReceivedDatagrams(buffer[:length], length, source, self.socket_id)
 
     def send(self, batch: OutgoingDatagrams) -> None:
         """Send the datagrams of ``batch``, in order.
@@ -40,13 +84,26 @@ class UdpPort:
             BlockingIOError: the socket's buffer is full; the rest of the batch was not sent.
             OSError: the kernel refuses; the rest of the batch was not sent.
         """
-        raise NotImplementedError
+        # Hot path.
+        buffers, segment_bytes, destination, _, ttl = batch
+        address: _SocketAddress = destination
+        if self._is_ipv6:
+            address = self._addresses.get(destination) or self._address_of(destination)
+        ancillary = self._hop_limit(ttl) if ttl else []
+        if sum(map(len, buffers)) <= segment_bytes:
+            self._socket.sendmsg(buffers, ancillary, 0, address)
+            return
+        for datagram in _cut(buffers, segment_bytes):
+            self._socket.sendmsg([datagram], ancillary, 0, address)
 
     def close(self) -> None:
         """Close the socket; harmless the second time."""
-        raise NotImplementedError
+        if self._socket.fileno() >= 0:
+            with contextlib.suppress(RuntimeError):  # outside trio.run nobody can be waiting
+                trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
-    def __enter__(self) -> "UdpPort":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -57,26 +114,67 @@ class UdpPort:
     ) -> None:
         self.close()
 
+    def _endpoint_of(self, address: _SocketAddress) -> Endpoint:
+        """Turn the socket layer's address into an Endpoint, ``%index`` for link-local ones."""
+        if len(self._endpoints) >= _ADDRESSES_CACHED:  # a flood of forged sources ends here
+            self._endpoints.clear()
+        host = address[0]
+        if len(address) == 4 and address[3]:
+            host = f"{host.partition('%')[0]}%{address[3]}"
+        endpoint = self._endpoints[address] = Endpoint(host, address[1])
+        return endpoint
+
+    def _address_of(self, endpoint: Endpoint) -> _SocketAddress:
+        """Turn an Endpoint into the socket layer's IPv6 address."""
+        if len(self._addresses) >= _ADDRESSES_CACHED:
+            self._addresses.clear()
+        host, _, zone = endpoint.host.partition("%")
+        address = self._addresses[endpoint] = (host, endpoint.port, 0, int(zone or 0))
+        return address
+
+    def _hop_limit(self, ttl: int) -> _AncillaryData:
+        if self._is_ipv6:
+            return [(socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, struct.pack("=i", ttl))]
+        return [(socket.IPPROTO_IP, socket.IP_TTL, struct.pack("=i", ttl))]
+
 
 def open_udp(
-    family: int, host: str = "", port: int = 0, *, socket_id: SocketId | None = None
+    family: int,
+    host: str = "",
+    port: int = 0,
+    *,
+    socket_id: SocketId | None = None,
+    where: str = "--port",
 ) -> UdpPort:
     """Open and bind one socket.
 
     Args:
         family: ``socket.AF_INET`` or ``socket.AF_INET6`` (IPv6 only, never mapped IPv4).
-        host: a numeric address, ``fe80::1%2`` or ``fe80::1%eth0`` for link-local ones; empty for any.
+        host: a numeric address, ``fe80::1%2`` or ``fe80::1%eth0`` for link-local ones; empty for
+            any.
         port: 0 for any.
         socket_id: by default the `WellKnownSocket` of the family.
+        where: the option that an error names.
 
     Raises:
-        ConfigError: the port is taken or not ours to take, or the address is none of this machine's.
-        OSError: the machine does not have the address family.
+        ConfigError: the port is taken or not ours to take, or the address is none of this
+            machine's.
+        OSError: the machine does not have the address family (EAFNOSUPPORT).
     """
-    raise NotImplementedError
+    if socket_id is None:
+        is_ipv6 = family == socket.AF_INET6
+        socket_id = WellKnownSocket.UDP_IPV6 if is_ipv6 else WellKnownSocket.UDP_IPV4
+    unbound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        _prepare(unbound)
+        _bind(unbound, host, port, where)
+    except BaseException:
+        unbound.close()
+        raise
+    return UdpPort(unbound, socket_id)
 
 
-def open_udp_pair(port: int = 0) -> dict[SocketId, UdpPort]:
+def open_udp_pair(port: int = 0, *, where: str = "--port") -> dict[SocketId, UdpPort]:
     """Open the two well-known sockets on any address, on one port number if it can be had.
 
     With ``port`` 0 the IPv6 socket tries the port the IPv4 one got, then any. A family that the
@@ -85,4 +183,82 @@ def open_udp_pair(port: int = 0) -> dict[SocketId, UdpPort]:
     Raises:
         ConfigError: ``port`` is taken, or the machine has neither family.
     """
-    raise NotImplementedError
+    pair: dict[SocketId, UdpPort] = {}
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            wanted = port or next((other.local.port for other in pair.values()), 0)
+            opened = _open_if_supported(family, wanted, is_wish=not port, where=where)
+            if opened is not None:
+                pair[opened.socket_id] = opened
+    except BaseException:
+        for opened in pair.values():
+            opened.close()
+        raise
+    if not pair:
+        raise ConfigError(where, "", "this machine has neither IPv4 nor IPv6")
+    return pair
+
+
+def _open_if_supported(family: int, port: int, *, is_wish: bool, where: str) -> UdpPort | None:
+    """Open on ``port``, or if that is only a wish on any; None without the address family."""
+    try:
+        try:
+            return open_udp(family, "", port, where=where)
+        except ConfigError:
+            if not is_wish or not port:
+                raise
+            return open_udp(family, "", 0, where=where)
+    except OSError as error:
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}:
+            raise
+        return None
+
+
+def _prepare(unbound: socket.socket) -> None:
+    unbound.setblocking(False)
+    for forced, polite in (
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
+    ):
+        try:  # above net.core.*mem_max, which root may exceed
+            unbound.setsockopt(socket.SOL_SOCKET, forced, _SOCKET_BUFFER_BYTES)
+        except PermissionError:
+            unbound.setsockopt(socket.SOL_SOCKET, polite, _SOCKET_BUFFER_BYTES)
+    # Path MTU discovery by ICMP is off: routers may fragment, and nobody's forged "fragmentation
+    # needed" shrinks what we send.
+    if unbound.family == socket.AF_INET6:
+        unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        unbound.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+    else:
+        unbound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+
+
+def _bind(unbound: socket.socket, host: str, port: int, where: str) -> None:
+    place = f"{host or 'any address'}, UDP port {port}"
+    try:
+        [(_, _, _, _, address), *_] = socket.getaddrinfo(
+            host or None,
+            port,
+            unbound.family,
+            socket.SOCK_DGRAM,
+            flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST,
+        )
+        unbound.bind(address)
+    except socket.gaierror as error:
+        raise ConfigError(where, "", f"{host!r} is not a numeric address") from error
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                problem = "it is taken by another program; choose another port"
+            case errno.EACCES:
+                problem = "we may not use it; choose a port of 1024 or above"
+            case errno.EADDRNOTAVAIL | errno.ENODEV | errno.EINVAL:
+                problem = "it is not an address of this machine"
+            case _:
+                raise
+        raise ConfigError(where, "", f"{place}: {problem}") from error
+
+
+def _cut(buffers: Sequence[Buffer], segment_bytes: int) -> list[memoryview]:
+    joined = memoryview(b"".join(buffers))
+    return [joined[start : start + segment_bytes] for start in range(0, len(joined), segment_bytes)]
