@@ -160,6 +160,21 @@ class SubnetChosen:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseForgotten:
+    """A supernode gave a lease up: its time was over, or the table had no room for it."""
+
+    community: bytes
+    edge: EdgeId
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetForgotten:
+    """A supernode forgot a community's subnet, nobody having a lease in it any more."""
+
+    community: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeRegistered:
     """A supernode registered an edge."""
 
@@ -192,6 +207,8 @@ Event: TypeAlias = (
     | ProbeAnswered
     | LeaseGranted
     | SubnetChosen
+    | LeaseForgotten
+    | SubnetForgotten
     | EdgeRegistered
     | EdgeGone
 )
