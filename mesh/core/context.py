@@ -1,0 +1,84 @@
+"""What the parts of one edge's engine share: settings, dice, timers and outputs."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from mesh.core.config import EdgeConfig
+from mesh.core.outbox import Outbox
+from mesh.core.timers import TimerTable
+from mesh.crypto.session import Session
+from mesh.engine import Entropy
+from mesh.events import DropReason, Event
+
+
+class IndexTable:
+    """Receiver indexes of handshakes and sessions, and whose each is; protocol section 6.4.
+
+    Attributes:
+        waiting: the owner of a handshake that waits for its response, by our index.
+        sessions: an established session and its owner, by our index.
+    """
+
+    def __init__(self, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self.waiting: dict[int, object] = {}
+        self.sessions: dict[int, tuple[Session, object]] = {}
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.sessions)
+
+    def allocate(self, owner: object) -> int:
+        """Return a random index of 1 to 2^32 - 1 that nobody else has."""
+        while True:
+            index = int.from_bytes(self._entropy(4), "big")
+            if index and index not in self.waiting and index not in self.sessions:
+                self.waiting[index] = owner
+                return index
+
+    def establish(self, session: Session, owner: object) -> None:
+        """Note that the handshake of this index has become a session."""
+        self.waiting.pop(session.our_index, None)
+        self.sessions[session.our_index] = (session, owner)
+
+    def release(self, index: int) -> None:
+        """Forget an index."""
+        self.waiting.pop(index, None)
+        self.sessions.pop(index, None)
+
+    def retire(self, sessions: Iterable[Session]) -> None:
+        """Forget the indexes of sessions that open nothing any more."""
+        for session in sessions:
+            self.release(session.our_index)
+
+
+class Context:
+    """Shared state of one engine.
+
+    Attributes:
+        drops: bytes dropped, by reason.
+        events: what to report to the driver.
+        number: the last initiation number used (section 5.1).
+    """
+
+    def __init__(self, config: EdgeConfig, entropy: Entropy) -> None:
+        self.config = config
+        self.entropy = entropy
+        self.indexes = IndexTable(entropy)
+        self.timers = TimerTable()
+        self.outbox = Outbox()
+        self.drops: Counter[DropReason] = Counter()
+        self.events: list[Event] = []
+        self.number = config.epoch << 32
+
+    def drop(self, reason: DropReason, count: int = 1) -> None:
+        """Count something dropped."""
+        self.drops[reason] += count
+
+    def next_number(self) -> int:
+        """Return an initiation number greater than all before."""
+        self.number += 1
+        return self.number
+
+    def jitter(self, interval: float, share: float) -> float:
+        """Return ``interval`` with up to ``share`` of itself added."""
+        return interval * (1.0 + share * int.from_bytes(self.entropy(2), "big") / 65535.0)

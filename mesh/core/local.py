@@ -1,0 +1,72 @@
+"""Where this edge itself may be reached, and what others say about that; sections 12.1 and 9."""
+
+import ipaddress
+from collections import deque
+from typing import TypeAlias
+
+from mesh.addresses import Endpoint, is_usable_candidate
+from mesh.constants import MAX_CANDIDATES
+
+OBSERVATIONS = 16  # the latest ones; a NAT that was replaced is judged anew soon
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class LocalEndpoints:
+    """Our own candidates, and the verdict on the NAT in front of us.
+
+    Attributes:
+        candidates: what to tell peers, at most 32, the advertised ones first.
+    """
+
+    def __init__(self, advertise: tuple[Endpoint, ...]) -> None:
+        self._advertise = advertise
+        self._local: list[Endpoint] = []
+        self._overlays: list[Network] = []
+        self._observed: deque[Endpoint] = deque(maxlen=OBSERVATIONS)
+        self.seen_as: Endpoint | None = None
+
+    @property
+    def candidates(self) -> tuple[Endpoint, ...]:
+        """What to tell peers: at most 32, the advertised ones first."""
+        seen = [self.seen_as] if self.seen_as is not None else []
+        return tuple(dict.fromkeys([*self._advertise, *self._local, *seen]))[:MAX_CANDIDATES]
+
+    def set_addresses(self, addresses: list[str], port_ipv4: int, port_ipv6: int) -> bool:
+        """Learn the addresses of the machine's interfaces; whether anything changed."""
+        endpoints = [
+            Endpoint(address, port_ipv6 if ":" in address else port_ipv4) for address in addresses
+        ]
+        local = [e for e in endpoints if e.port and "%" not in e.host and is_usable_candidate(e)]
+        changed, self._local = local != self._local, local
+        return changed
+
+    def set_overlays(self, networks: list[str]) -> None:
+        """Learn the overlay's own networks, whose addresses are never candidates."""
+        self._overlays = [ipaddress.ip_network(network, strict=False) for network in networks]
+
+    def may_be_candidate(self, endpoint: Endpoint) -> bool:
+        """Whether a peer's candidate may be tried: an overlay routed inside itself floods."""
+        address = ipaddress.ip_address(endpoint.host.partition("%")[0])
+        return not any(address in network for network in self._overlays)
+
+    def observe(self, endpoint: Endpoint) -> None:
+        """Note where a peer saw a ping of ours come from."""
+        self._observed.append(endpoint)
+
+    @property
+    def nat(self) -> str:
+        """The verdict: open, easy, hard or unknown.
+
+        Easy is a mapping that is the same towards everybody, which a punch can use; hard is one
+        that depends on the destination.
+        """
+        seen = self.seen_as
+        if seen is None:
+            return "unknown"
+        if seen in self._local:
+            return "open"
+        public = [e for e in self._observed if e.is_ipv6 == seen.is_ipv6 and e.host == seen.host]
+        if not public:
+            return "unknown"
+        return "easy" if all(endpoint == seen for endpoint in public) else "hard"

@@ -1,0 +1,372 @@
+"""The ways to one peer: candidates, probing, validation, choice; docs/protocol.md section 12.
+
+Theory of operation. A *candidate* is a way that may work: the peer named it, the supernode saw it,
+or a datagram that verified came by it. Every candidate is pinged, and one that brings back a pong
+is *validated* and becomes a *path*. A path is *trusted* for a few seconds after each pong.
+
+    candidate ──pong──▶ trusted ──6.5 s without pong──▶ in doubt ──20 s──▶ dropped
+                           ▲                               │
+                           └─────────────pong──────────────┘
+
+Frames take the best direct path. While the path in use is in doubt they take the relay as well (the
+replay window drops the copies), and while there is none they take the relay alone. The relay needs
+no validation: it is the way by which the peer was introduced.
+
+The table keeps no clock and draws no tokens: it is told the time, and its owner sends the pings.
+"""
+
+import enum
+import ipaddress
+import math
+
+from mesh.constants import (
+    HEARTBEAT_INTERVAL,
+    IDLE_HEARTBEAT_INTERVAL,
+    IN_USE_TIMEOUT,
+    MAX_CANDIDATES,
+    PATH_MAX_UNANSWERED,
+    PATH_TIMEOUT,
+    PROBE_OFFSETS,
+    PROBE_ROUND_INTERVAL,
+    RTT_GAIN,
+    RTT_GAIN_SHARE,
+    TRUST_LIFETIME,
+)
+from mesh.core.outbox import Via
+from mesh.events import PathKind
+
+PING_RETRY_INTERVAL = 1.0  # s; after an unanswered ping, well inside TRUST_LIFETIME
+MAX_OUTSTANDING_PINGS = 8  # per path; older ones have long been lost
+ROUND_INTERVAL_MIN = 2.0  # s between rounds that a peer's hellos can cause
+SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
+
+
+# Not ipaddress's is_private, which takes in the documentation networks that labs use as public ones.
+_LAN_NETWORKS = [
+    ipaddress.ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "127.0.0.0/8",
+        "fc00::/7",
+        "fe80::/10",
+        "::1/128",
+    )
+]
+
+
+class Source(enum.IntEnum):
+    """Where a candidate comes from; the higher, the more it is worth keeping."""
+
+    TOLD = 1
+    INTRODUCED = 2
+    SEEN = 3
+    RELAY = 4
+
+
+class Path:
+    """One way to a peer and what is known about it."""
+
+    __slots__ = (
+        "in_round",
+        "is_validated",
+        "last_ping_at",
+        "last_pong_at",
+        "next_ping_at",
+        "outstanding",
+        "preference",
+        "rtt",
+        "source",
+        "unanswered",
+        "via",
+    )
+
+    def __init__(self, via: Via, source: Source) -> None:
+        self.via = via
+        self.source = source
+        self.is_validated = False
+        self.rtt: float | None = None  # s, smoothed as in RFC 6298
+        self.last_ping_at = -math.inf
+        self.last_pong_at = -math.inf
+        self.next_ping_at = math.inf
+        self.unanswered = 0
+        self.in_round = 0  # how many of PROBE_OFFSETS have been used
+        self.outstanding: dict[bytes, float] = {}
+        self.preference = _preference(via)
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether a supernode carries this way."""
+        return self.via.relay_id != 0
+
+    @property
+    def kind(self) -> PathKind:
+        """How the user would call it."""
+        return PathKind.RELAY if self.is_relay else PathKind.DIRECT
+
+    def is_trusted(self, now: float) -> bool:
+        """Whether a pong came lately enough to rely on this way alone."""
+        return now - self.last_pong_at < TRUST_LIFETIME
+
+
+def _preference(via: Via) -> int:
+    """0 for the same LAN, 1 for IPv6, 2 for IPv4: ties in round-trip time go to the lower one."""
+    address = ipaddress.ip_address(via.endpoint[0].partition("%")[0])
+    if any(address in network for network in _LAN_NETWORKS):
+        return 0
+    return 1 if address.version == 6 else 2
+
+
+class PathTable:
+    """All ways to one peer.
+
+    Without ``may_relay`` a relayed way still carries handshakes and messages, but no frames.
+
+    Attributes:
+        active: the path that frames take, or None.
+        fresh_until: until when `vias` needs not be asked again.
+    """
+
+    def __init__(self, *, may_relay: bool, may_be_direct: bool) -> None:
+        self._may_relay = may_relay
+        self._may_be_direct = may_be_direct
+        self._direct: dict[Via, Path] = {}
+        self._relay: Path | None = None
+        self._round_started_at = -math.inf
+        self._last_used_at = -math.inf
+        self.active: Path | None = None
+        self.fresh_until = -math.inf
+        self._vias: tuple[Via, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._direct)
+
+    @property
+    def relay_via(self) -> Via | None:
+        """The relayed way, if there is one."""
+        return self._relay.via if self._relay is not None else None
+
+    def find(self, via: Via) -> Path | None:
+        """Return what is known of a way."""
+        if via.relay_id:
+            return self._relay if self._relay is not None and self._relay.via == via else None
+        return self._direct.get(via)
+
+    def paths(self) -> list[Path]:
+        """Return all candidates and paths, the relay last."""
+        return [*self._direct.values(), *([self._relay] if self._relay is not None else [])]
+
+    # Candidates
+
+    def set_relay(self, via: Via | None, now: float) -> None:
+        """Tell which relayed way leads to the peer, or that none does any more."""
+        if via is None:
+            self._relay = None
+        elif self._relay is None or self._relay.via != via:
+            self._relay = Path(via, Source.RELAY)
+            self._relay.next_ping_at = now
+        self._choose(now)
+
+    def add_candidate(self, via: Via, source: Source, now: float) -> Path | None:
+        """Note a direct way that may work, to be pinged at once if it is new.
+
+        Returns:
+            The candidate, or None where there is no room for it.
+        """
+        if not self._may_be_direct:
+            return None
+        path = self._direct.get(via)
+        if path is None:
+            if len(self._direct) >= MAX_CANDIDATES and not self._make_room(source):
+                return None
+            path = self._direct[via] = Path(via, source)
+            path.next_ping_at = now
+        elif source > path.source:
+            path.source = source
+        return path
+
+    def _make_room(self, source: Source) -> bool:
+        expendable = [p for p in self._direct.values() if not p.is_validated and p.source <= source]
+        if not expendable:
+            return False
+        del self._direct[min(expendable, key=lambda p: (p.source, p.last_ping_at)).via]
+        return True
+
+    def start_round(self, now: float) -> None:
+        """Ping all unproved candidates again, from the beginning of the schedule."""
+        if now - self._round_started_at < ROUND_INTERVAL_MIN:
+            return
+        self._round_started_at = now
+        for path in self._direct.values():
+            if not path.is_validated:
+                path.in_round = 0
+                path.next_ping_at = now
+
+    def heard_from(self, via: Via, now: float) -> None:
+        """Learn that the newest datagram so far came by a way that is not proved (section 12.5)."""
+        path = self.add_candidate(via, Source.SEEN, now)
+        if path is not None and not path.is_validated:
+            path.next_ping_at = min(
+                path.next_ping_at, max(now, path.last_ping_at + SEEN_PING_INTERVAL)
+            )
+
+    def withdraw(self, via: Via, now: float) -> None:
+        """React to a fatal send error: the way is unproved again, and frames leave it at once."""
+        path = self._direct.get(via)
+        if path is not None and path.is_validated:
+            path.is_validated = False
+            path.last_pong_at = -math.inf
+            path.in_round = 0
+            path.next_ping_at = now + PING_RETRY_INTERVAL
+            self._choose(now)
+
+    def distrust(self, now: float) -> None:
+        """React to a hint that something is wrong: ping every path in use at once."""
+        for path in self.paths():
+            if path.is_validated or path.is_relay:
+                path.next_ping_at = min(path.next_ping_at, now)
+
+    # Pings
+
+    def next_ping_at(self) -> float:
+        """Return when `pings_due` has something to say, or ``math.inf``."""
+        return min((path.next_ping_at for path in self.paths()), default=math.inf)
+
+    def pings_due(self, now: float) -> list[Path]:
+        """Return the ways to ping now; the owner tells each with `ping_sent`."""
+        self._drop_dead(now)
+        if self._wants_round(now):
+            self.start_round(now)
+        return [path for path in self.paths() if path.next_ping_at <= now]
+
+    def _wants_round(self, now: float) -> bool:
+        has_direct = self.active is not None and not self.active.is_relay
+        return not has_direct and now - self._round_started_at >= PROBE_ROUND_INTERVAL
+
+    def ping_sent(self, path: Path, token: bytes, now: float) -> None:
+        """Note that a ping left by this way."""
+        path.outstanding[token] = now
+        while len(path.outstanding) > MAX_OUTSTANDING_PINGS:
+            del path.outstanding[next(iter(path.outstanding))]
+        path.last_ping_at = now
+        path.unanswered += 1
+        path.next_ping_at = self._ping_after(path, now)
+
+    def _ping_after(self, path: Path, now: float) -> float:
+        if path.is_validated or path.is_relay:
+            if path.unanswered <= 2 * PATH_MAX_UNANSWERED:
+                return now + PING_RETRY_INTERVAL  # a pong puts it off
+            return now + self._heartbeat_interval(path, now)
+        path.in_round += 1
+        if path.in_round < len(PROBE_OFFSETS):
+            return now + PROBE_OFFSETS[path.in_round] - PROBE_OFFSETS[path.in_round - 1]
+        next_round_at = self._round_started_at + PROBE_ROUND_INTERVAL
+        return next_round_at if next_round_at > now else now + PROBE_ROUND_INTERVAL
+
+    def _heartbeat_interval(self, path: Path, now: float) -> float:
+        is_in_use = path is self.active and now - self._last_used_at < IN_USE_TIMEOUT
+        return HEARTBEAT_INTERVAL if is_in_use else IDLE_HEARTBEAT_INTERVAL
+
+    def receive_pong(self, via: Via, token: bytes, now: float) -> float | None:
+        """Take in the answer to a ping of ours that came back by ``via``.
+
+        Returns:
+            The round-trip time in seconds, or None where the token was not sent on that way: a
+            pong proves only the way that it went itself.
+        """
+        path = self.find(via)
+        sent_at = path.outstanding.pop(token, None) if path is not None else None
+        if path is None or sent_at is None:
+            return None
+        rtt = now - sent_at
+        path.rtt = rtt if path.rtt is None else path.rtt + (rtt - path.rtt) / 8
+        path.last_pong_at = now
+        path.unanswered = 0
+        path.is_validated = True
+        self._choose(now)
+        path.next_ping_at = now + self._heartbeat_interval(path, now)
+        return rtt
+
+    # Choice
+
+    def vias(self, now: float) -> tuple[Via, ...]:  # Hot path.
+        """Return the ways that a frame sent now takes: none, one, or two while in doubt."""
+        self._last_used_at = now
+        if now < self.fresh_until:
+            return self._vias
+        return self._refresh(now)
+
+    def control_vias(self, now: float) -> tuple[Via, ...]:
+        """Return the ways that a message takes: as frames, or the relay where they have none."""
+        active, relay = self.active, self.relay_via
+        if active is None:
+            return () if relay is None else (relay,)
+        if active.is_trusted(now) or relay is None or active.is_relay:
+            return (active.via,)
+        return (active.via, relay)
+
+    def is_in_use(self, now: float) -> bool:
+        """Whether frames were sent lately."""
+        return now - self._last_used_at < IN_USE_TIMEOUT
+
+    def _refresh(self, now: float) -> tuple[Via, ...]:
+        active = self.active
+        if active is None:
+            self._vias = ()
+            self.fresh_until = math.inf
+            return ()
+        self._vias = (active.via,)
+        self.fresh_until = now + PING_RETRY_INTERVAL
+        if active.is_trusted(now):
+            self.fresh_until = active.last_pong_at + TRUST_LIFETIME
+        elif self._may_relay and self._relay is not None and not active.is_relay:
+            self._vias = (active.via, self._relay.via)
+        if active.unanswered == 0:
+            # A path that was idle is pinged at the pace of use from now on.
+            soonest = max(now, active.last_ping_at + HEARTBEAT_INTERVAL)
+            active.next_ping_at = min(active.next_ping_at, soonest)
+        return self._vias
+
+    def _drop_dead(self, now: float) -> None:
+        for path in list(self._direct.values()):
+            if (
+                path.is_validated
+                and now - path.last_pong_at >= PATH_TIMEOUT
+                and path.unanswered >= PATH_MAX_UNANSWERED
+            ):
+                del self._direct[path.via]
+                if path.source != Source.SEEN:
+                    self.add_candidate(path.via, path.source, now)
+        if self.active is not None and not self._is_alive(self.active):
+            self._choose(now)
+
+    def _is_alive(self, path: Path) -> bool:
+        """Whether a path is still in the table and may carry frames."""
+        if path.is_relay:
+            return path is self._relay and self._may_relay
+        return path.is_validated and self._direct.get(path.via) is path
+
+    def _choose(self, now: float) -> None:
+        best = self.active
+        if best is not None and not self._is_alive(best):
+            best = None
+        for path in self._direct.values():
+            if path.is_validated and (best is None or _is_better(path, best, now)):
+                best = path
+        if best is None and self._may_relay:
+            best = self._relay
+        self.active = best
+        self.fresh_until = -math.inf
+
+
+def _is_better(path: Path, active: Path, now: float) -> bool:
+    if path is active or not path.is_trusted(now):
+        return False
+    if active.is_relay or not active.is_trusted(now):
+        return True
+    new, old = path.rtt or 0.0, active.rtt or 0.0
+    if old - new > max(RTT_GAIN, RTT_GAIN_SHARE * old):
+        return True
+    return path.preference < active.preference and new - old < RTT_GAIN

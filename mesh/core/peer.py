@@ -1,0 +1,491 @@
+"""One remote edge: handshakes, sessions, paths and messages; protocol sections 5, 6 and 12."""
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from mesh import events
+from mesh.addresses import EdgeId, Endpoint, MacAddress, is_usable_candidate
+from mesh.constants import (
+    FRAGMENT_HEADER_BYTES,
+    HANDSHAKE_RETRY_INTERVALS,
+    HANDSHAKE_RETRY_JITTER,
+    INNER_HEADER_BYTES,
+    MAX_DATAGRAM_BYTES,
+    PEER_SILENCE_TIMEOUT,
+    REASSEMBLY_TIMEOUT,
+    REKEY_AFTER_TIME,
+    REKEY_RESPONDER_GRACE,
+    RELAY_HEADER_BYTES,
+    TAG_BYTES,
+    TRANSPORT_HEADER_BYTES,
+)
+from mesh.core.context import Context
+from mesh.core.outbox import Via
+from mesh.core.paths import Path, PathTable, Source
+from mesh.core.sessions import SessionSlots
+from mesh.core.timers import Timer
+from mesh.crypto.cookie import mac1_key_peer, open_cookie_reply_untrusted
+from mesh.crypto.handshake import PeerInitiation, PeerInitiator
+from mesh.crypto.identity import edge_id_of
+from mesh.crypto.session import Session
+from mesh.crypto.suite import Suite
+from mesh.datapath.fragment import Csum, Reassembler, cut
+from mesh.engine import Buffer, udp_socket_for
+from mesh.events import DropReason, PathKind
+from mesh.wire.datagram import PUNCH
+from mesh.wire.inner import (
+    PLAIN_FRAME_HEADER,
+    encode_fragment_header,
+    encode_frame_header,
+    wrap_control,
+)
+from mesh.wire.messages import Bye, Hello, Member, Message, Ping, Pong, encode_message
+
+HelloSource: TypeAlias = Callable[[bool], Hello]
+"""Makes the hello of this edge, as it is now; the argument says whether it asks for an answer."""
+
+DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - INNER_HEADER_BYTES
+RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
+PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
+GIVE_UP_INTERVAL = 25.0  # s between handshakes with a member that has not answered for long
+EAGER_ATTEMPTS = 8
+MAX_HELLOS = 6  # unanswered ones; the next rekey says hello again
+
+
+class Peer:
+    """Everything an edge knows about another one.
+
+    Attributes:
+        edge_id: 16 bytes.
+        static_key: the 32 bytes that ``edge_id`` is the hash of.
+        member: as the supernode introduces it, or None when it does not (any more).
+        name, mac, addresses: as its hello says; empty before that.
+        last_heard_at: when the last datagram that verified came in, or minus infinity.
+    """
+
+    def __init__(self, static_key: bytes, context: Context, hello: HelloSource) -> None:
+        config = context.config
+        self.static_key = static_key
+        self.edge_id: EdgeId = edge_id_of(static_key)
+        self.member: Member | None = None
+        self.name = ""
+        self.mac = MacAddress(b"")
+        self.addresses: tuple[str, ...] = ()
+        self.is_up = False
+        self.sessions = SessionSlots()
+        self.paths = PathTable(may_relay=not config.no_relay, may_be_direct=not config.relay_only)
+        self.reassembler = Reassembler()
+        self.last_heard_at = -math.inf
+        self.tx_bytes = self.rx_bytes = self.tx_frames = self.rx_frames = 0
+        self._context = context
+        self._hello = hello
+        self._initiator: PeerInitiator | None = None
+        self._attempts = 0
+        self._cookie: bytes | None = None
+        self._hinted_at = -math.inf
+        self._hellos_unanswered = 0
+        # Random, so that the peer does not take pieces after our restart for copies of old ones.
+        self._frame_number = int.from_bytes(context.entropy(2), "big")
+        self._asked_tokens: dict[bytes, float] = {}
+        self._reported: tuple[PathKind, Endpoint | None] = (PathKind.NONE, None)
+
+    @property
+    def label(self) -> str:
+        """What to call it: its name, or the first digits of its id."""
+        return self.name or self.edge_id.hex()[:8]
+
+    # Introduction
+
+    def introduced(self, member: Member, relay: Via | None, now: float, *, loopback: bool) -> None:
+        """Learn from the supernode who and where the peer is."""
+        self.member = member
+        self.paths.set_relay(relay, now)
+        self._add_candidate(member.endpoint, Source.INTRODUCED, now, loopback=loopback)
+        self.reschedule_probe(now)
+        self._report_path()
+
+    def _add_candidate(
+        self, endpoint: Endpoint, source: Source, now: float, *, loopback: bool
+    ) -> None:
+        if is_usable_candidate(endpoint, allow_loopback=loopback):
+            self.paths.add_candidate(Via(udp_socket_for(endpoint), endpoint), source, now)
+
+    def punch(self) -> None:
+        """Open our NAT for the peer's handshake and probes (section 12.2)."""
+        if self.member is not None and self.sessions.current is None:
+            for via in self._introduced_vias():
+                self._context.outbox.send(via, PUNCH)
+
+    def _introduced_vias(self) -> list[Via]:
+        return [p.via for p in self.paths.paths() if p.source is Source.INTRODUCED]
+
+    def expelled(self, now: float) -> None:
+        """Learn that the supernode does not know the peer any more.
+
+        It may only have lost the supernode: it is pinged, and forgotten if it stays silent.
+        """
+        self.member = None
+        self.paths.distrust(now)
+        self.reschedule_probe(now)
+        self._context.timers.set(Timer.PEER_EXPIRY, self.edge_id, now + PEER_SILENCE_TIMEOUT)
+
+    def close(self) -> None:
+        """Give back indexes and timers."""
+        if self._initiator is not None:
+            self._context.indexes.release(self._initiator.our_index)
+        self._context.indexes.retire(self.sessions)
+        self._context.timers.cancel_owner(self.edge_id)
+
+    # Handshakes
+
+    def want_session(self, at: float) -> None:
+        """See to it that there is a session, starting at ``at`` unless one comes before."""
+        if self._initiator is None:
+            self._context.timers.set_no_later_than(Timer.HANDSHAKE, self.edge_id, at)
+
+    def handle_handshake_timer(self, now: float) -> None:
+        """Start a handshake, or start it anew, where there is a reason to."""
+        if self._initiator is not None:
+            self._attempts += 1
+            self.start_handshake(now)
+        elif (
+            self.sessions.current is None
+            or now >= self.sessions.seals_until
+            or self._hinted_at > self.last_heard_at
+        ):
+            self.start_handshake(now)
+        self._hinted_at = -math.inf
+
+    def handle_rekey_timer(self, now: float) -> None:
+        """Renew a session that has grown old."""
+        self._context.indexes.retire(self.sessions.drop_expired(now))
+        current = self.sessions.current
+        if self._initiator is None and (current is None or current.wants_rekey(now)):
+            self.start_handshake(now)
+        self._set_rekey_timer(now)
+
+    def _set_rekey_timer(self, now: float) -> None:
+        current = self.sessions.current
+        if current is not None:
+            grace = 0.0 if current.is_initiator else REKEY_RESPONDER_GRACE
+            due = current.created_at + REKEY_AFTER_TIME + grace
+            at = due if due > now else now + REKEY_RESPONDER_GRACE
+            self._context.timers.set(Timer.REKEY, self.edge_id, at)
+
+    def start_handshake(self, now: float) -> None:
+        """Send a fresh initiation by every way that may lead to the peer."""
+        context, config = self._context, self._context.config
+        if self._initiator is not None:
+            context.indexes.release(self._initiator.our_index)
+            self._initiator = None
+        vias = self._handshake_vias()
+        if vias:
+            both_aes = config.has_aes and self.member is not None and self.member.aes
+            self._initiator = PeerInitiator(
+                config.identity,
+                config.community,
+                self.static_key,
+                Suite.AESGCM_SHA256 if both_aes else Suite.CHACHAPOLY_BLAKE2S,
+                context.indexes.allocate(self),
+                context.next_number(),
+                context.entropy,
+                self._cookie,
+            )
+            for via in vias:
+                context.outbox.send(via, self._initiator.datagram)
+        self._set_retry_timer(now)
+
+    def _handshake_vias(self) -> list[Via]:
+        vias = [self.paths.relay_via] if self.paths.relay_via is not None else []
+        active = self.paths.active
+        if active is not None and not active.is_relay:
+            return [*vias, active.via]
+        return [*vias, *self._introduced_vias()]
+
+    def _set_retry_timer(self, now: float) -> None:
+        step = min(self._attempts, len(HANDSHAKE_RETRY_INTERVALS) - 1)
+        interval = HANDSHAKE_RETRY_INTERVALS[step]
+        if self._attempts > EAGER_ATTEMPTS:
+            interval = GIVE_UP_INTERVAL
+        at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
+        self._context.timers.set(Timer.HANDSHAKE, self.edge_id, at)
+
+    def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> bool:
+        """Take in the answer to our initiation; whether it was one.
+
+        Raises:
+            RemoteError: it does not parse or verify; nothing has changed.
+        """
+        initiator = self._initiator
+        if initiator is None:
+            return False
+        session = initiator.receive_response_untrusted(datagram, now)
+        self._initiator = None
+        self._attempts = 0
+        self._context.timers.cancel(Timer.HANDSHAKE, self.edge_id)
+        self._context.indexes.establish(session, self)
+        self._context.indexes.retire(self.sessions.initiated(session))
+        self._session_changed(via, now)
+        return True
+
+    def respond(self, initiation: PeerInitiation, via: Via, now: float) -> None:
+        """Answer an initiation that verified and is no replay."""
+        context = self._context
+        index = context.indexes.allocate(self)
+        response, session = initiation.respond(index, context.entropy, now)
+        context.indexes.establish(session, self)
+        context.indexes.retire(self.sessions.responded(session))
+        context.outbox.send(via, response)
+
+    def confirm_next(self, via: Via, now: float) -> None:
+        """Make the session we answered for the current one: its first datagram has opened."""
+        self._context.indexes.retire(self.sessions.confirmed())
+        if self._initiator is not None:
+            # Theirs came through first; ours would only be a second rekey.
+            self._context.indexes.release(self._initiator.our_index)
+            self._initiator = None
+        self._attempts = 0
+        self._context.timers.cancel(Timer.HANDSHAKE, self.edge_id)
+        self._session_changed(via, now)
+
+    def _session_changed(self, via: Via, now: float) -> None:
+        self._heard(via, now)
+        self._set_rekey_timer(now)
+        self._hellos_unanswered = 0
+        current = self.sessions.current
+        if current is not None and current.is_initiator:
+            self.say_hello(now, extra=via)
+        self.paths.distrust(now)
+        self.reschedule_probe(now)
+
+    def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
+        """Take in a cookie: the peer is under load and wants to see it before it works.
+
+        Raises:
+            RemoteError: it does not parse, or was not made for our initiation.
+        """
+        if self._initiator is None:
+            return
+        k1 = mac1_key_peer(self._context.config.community, self.static_key)
+        _, cookie = open_cookie_reply_untrusted(datagram, k1, self._initiator.mac1)
+        if cookie != self._cookie:
+            self._cookie = cookie
+            self.start_handshake(now)
+
+    def receive_hint(self, now: float) -> None:
+        """React to an unauthenticated "unknown session": verify within a second (section 6.5)."""
+        if self._initiator is None and now - self._hinted_at > 1.0:
+            self._hinted_at = now
+            self.paths.distrust(now)
+            self.reschedule_probe(now)
+            self._context.timers.set_no_later_than(Timer.HANDSHAKE, self.edge_id, now + 1.0)
+
+    # Datagrams that verified
+
+    def heard(self, session: Session, via: Via, now: float, *, is_newest: bool) -> None:
+        """Note a datagram that opened under ``session``; hot path: usually two comparisons."""
+        self.last_heard_at = now
+        if session is self.sessions.next:
+            self.confirm_next(via, now)
+        if is_newest and not via.relay_id and self.paths.find(via) is None:
+            self._heard(via, now)
+
+    def _heard(self, via: Via, now: float) -> None:
+        self.last_heard_at = now
+        if not via.relay_id:
+            self.paths.heard_from(via, now)
+            self.reschedule_probe(now)
+
+    def receive_ping(self, message: Ping, via: Via, now: float) -> None:
+        """Answer a ping by the way it came, telling where it was seen from."""
+        seen_from = None if via.relay_id else via.endpoint
+        self._send_by((via,), Pong(token=message.token, endpoint=seen_from, digest=b""), now)
+        path = self.paths.find(via)
+        if path is not None and not path.is_validated and not path.is_relay:
+            # The peer's way to us is open, so ours to it should be: do not wait for the schedule.
+            self._heard(via, now)
+
+    def receive_pong(self, message: Pong, via: Via, now: float) -> None:
+        """Take in a pong: it validates the way it came by, if its ping took the same."""
+        rtt = self.paths.receive_pong(via, message.token, now)
+        if rtt is None:
+            self._context.drop(DropReason.REPLAYED)
+            return
+        if self._asked_tokens.pop(message.token, None) is not None:
+            kind = PathKind.RELAY if via.relay_id else PathKind.DIRECT
+            self._context.events.append(
+                events.ProbeAnswered(self.edge_id, message.token, kind, via.endpoint, rtt)
+            )
+        self.reschedule_probe(now)
+        self._report_path()
+
+    def receive_hello(
+        self, hello: Hello, candidates: tuple[Endpoint, ...], now: float, *, loopback: bool
+    ) -> None:
+        """Learn the peer's name, addresses and those candidates that may be tried; probe them."""
+        self._hellos_unanswered = 0
+        self._context.timers.cancel(Timer.HELLO, self.edge_id)
+        self.name, self.mac, self.addresses = hello.name, hello.mac, hello.addresses
+        for endpoint in candidates:
+            self._add_candidate(endpoint, Source.TOLD, now, loopback=loopback)
+        self.paths.start_round(now)
+        self.reschedule_probe(now)
+        if not self.is_up:
+            self.is_up = True
+            self._context.events.append(events.PeerUp(self.edge_id, self.label))
+            self._report_path()
+
+    # Messages
+
+    def say_hello(self, now: float, *, extra: Via | None = None, answer: bool = True) -> None:
+        """Tell who and where we are; repeated until the peer's own hello arrives."""
+        vias = dict.fromkeys(self.paths.control_vias(now))
+        if extra is not None:
+            vias[extra] = None
+        self._send_by(tuple(vias), self._hello(answer), now)
+        if answer and self._hellos_unanswered < MAX_HELLOS:
+            self._hellos_unanswered += 1
+            self._context.timers.set(
+                Timer.HELLO, self.edge_id, now + 0.25 * 2**self._hellos_unanswered
+            )
+
+    def say_bye(self, now: float) -> None:
+        """Tell that we go."""
+        self._send_by(self.paths.control_vias(now), Bye(), now)
+
+    def send_message(self, message: Message, now: float) -> None:
+        """Send a message by the ways that are in use."""
+        self._send_by(self.paths.control_vias(now), message, now)
+
+    def _send_by(self, vias: tuple[Via, ...], message: Message, now: float) -> None:
+        session = self.sessions.current
+        if session is None or now >= self.sessions.seals_until or not vias:
+            return
+        datagram = session.seal(wrap_control(encode_message(message)))
+        for via in vias:
+            self._context.outbox.send(via, datagram)
+
+    # Probing
+
+    def reschedule_probe(self, now: float) -> None:
+        """Set the probe timer to what the paths want; nothing is pinged without a session."""
+        at = self.paths.next_ping_at() if self.sessions.current is not None else math.inf
+        self._context.timers.set(Timer.PROBE, self.edge_id, max(at, now))
+
+    def handle_probe_timer(self, now: float) -> None:
+        """Ping what is due; look whether the peer has gone silent."""
+        for path in self.paths.pings_due(now):
+            self._ping(path, now)
+        self.reschedule_probe(now)
+        self._report_path()
+        if self._is_silent(now):
+            self.want_session(now)
+            self._hinted_at = now
+
+    def _is_silent(self, now: float) -> bool:
+        active = self.paths.active
+        return (
+            self._initiator is None
+            and self.sessions.current is not None
+            and now - max(self.last_heard_at, self.sessions.current.created_at)
+            > PEER_SILENCE_TIMEOUT
+            and active is not None
+            and active.unanswered > 2
+        )
+
+    def _ping(self, path: Path, now: float) -> bytes:
+        token = self._context.entropy(8)
+        self._send_by((path.via,), Ping(token=token, pad=b""), now)
+        self.paths.ping_sent(path, token, now)
+        return token
+
+    def probe(self, token: bytes, now: float) -> bool:
+        """Ping the path in use for somebody who asks; whether there was one."""
+        path = self.paths.active
+        if path is None or self.sessions.current is None:
+            return False
+        self._send_by((path.via,), Ping(token=token, pad=b""), now)
+        self.paths.ping_sent(path, token, now)
+        self._asked_tokens[token] = now
+        while len(self._asked_tokens) > 64:
+            del self._asked_tokens[next(iter(self._asked_tokens))]
+        self.reschedule_probe(now)
+        return True
+
+    def network_changed(self, now: float) -> None:
+        """React to new local addresses: tell them, and look at every path anew."""
+        self.say_hello(now, answer=False)
+        self.paths.distrust(now)
+        self.paths.start_round(now)
+        self.reschedule_probe(now)
+
+    def send_failed(self, via: Via, now: float) -> None:
+        """Take frames off a way that the kernel refused."""
+        self.paths.withdraw(via, now)
+        self.reschedule_probe(now)
+        self._report_path()
+
+    def _report_path(self) -> None:
+        active = self.paths.active
+        kind = PathKind.NONE if active is None else active.kind
+        endpoint = None if active is None else active.via.endpoint
+        if self.is_up and (kind, endpoint) != self._reported:
+            self._reported = (kind, endpoint)
+            rtt = None if active is None else active.rtt
+            self._context.events.append(
+                events.PathChanged(self.edge_id, self.label, kind, endpoint, rtt)
+            )
+
+    # Frames
+
+    def send_frame(self, frame: Buffer, csum: Csum, now: float) -> None:  # Hot path.
+        """Seal one frame and send it by the ways in use; in pieces where it does not fit.
+
+        Args:
+            frame: from the destination address on.
+            csum: csum_start and csum_offset of a partial checksum, or zeros (section 8.1).
+            now: the time.
+        """
+        session = self.sessions.current
+        if session is None or now >= self.sessions.seals_until:
+            self._context.drop(DropReason.NO_SESSION)
+            self.want_session(now)
+            return
+        paths = self.paths
+        was_fresh = now < paths.fresh_until
+        vias = paths.vias(now)
+        if not was_fresh:
+            self.reschedule_probe(now)
+        if not vias:
+            self._context.drop(DropReason.NO_PATH)
+            return
+        size = len(frame)
+        self.tx_frames += 1
+        self.tx_bytes += size
+        if size <= RELAYED_FRAME_BYTES or (
+            size <= DIRECT_FRAME_BYTES and not any(via.relay_id for via in vias)
+        ):
+            header = encode_frame_header(*csum) if csum[0] else PLAIN_FRAME_HEADER
+            datagram = session.seal(b"".join((header, frame)))
+            for via in vias:
+                self._context.outbox.send(via, datagram)
+        else:
+            self._send_pieces(session, frame, csum, vias)
+
+    def _send_pieces(
+        self, session: Session, frame: Buffer, csum: Csum, vias: tuple[Via, ...]
+    ) -> None:
+        pieces = cut(frame, PIECE_BYTES)
+        self._frame_number = (self._frame_number + 1) & 0xFFFF
+        for index, piece in enumerate(pieces):
+            inner = encode_fragment_header(self._frame_number, index, len(pieces), *csum)
+            datagram = session.seal(b"".join((inner, piece)))
+            for via in vias:
+                self._context.outbox.send(via, datagram)
+
+    def schedule_reassembly(self, now: float) -> None:
+        """See to it that incomplete frames do not stay."""
+        self._context.timers.set_no_later_than(
+            Timer.REASSEMBLY, self.edge_id, now + REASSEMBLY_TIMEOUT
+        )

@@ -1,0 +1,481 @@
+"""Our registration with one supernode; docs/protocol.md sections 5.2 and 10.
+
+Theory of operation. An *attempt* is one XX handshake with a ``register`` behind it; it runs beside
+the session in use, so that renewing a registration never interrupts it:
+
+    (none) ─start─▶ INITIATED ─response, pin checked─▶ CONFIRMED ─registered─▶ session replaced
+                       │  ▲                               │
+                       └──┴───── retry timer, refused ────┘
+
+A registration is *connected* from ``registered`` until three pings in a row draw no pong. Anything
+that is not authenticated (hints, version refusals) makes it ask again and changes nothing else.
+"""
+
+import enum
+import math
+from typing import NamedTuple
+
+from mesh import events
+from mesh.addresses import EdgeId, Endpoint
+from mesh.constants import (
+    HANDSHAKE_RETRY_INTERVALS,
+    HANDSHAKE_RETRY_JITTER,
+    PROTOCOL_VERSION,
+    RETURN_AFTER_SHUTDOWN,
+    SUPERNODE_HEARTBEAT_INTERVAL,
+    SUPERNODE_MAX_UNANSWERED,
+    SUPERNODE_RETRY_INTERVAL,
+)
+from mesh.core.config import SupernodeConfig
+from mesh.core.context import Context
+from mesh.core.membership import Membership
+from mesh.core.outbox import Via
+from mesh.core.timers import Timer
+from mesh.crypto.cookie import MAC1_KEY_SUPERNODE, open_cookie_reply_untrusted
+from mesh.crypto.handshake import SupernodeInitiator
+from mesh.crypto.identity import fingerprint_of
+from mesh.crypto.session import Session
+from mesh.crypto.suite import Suite
+from mesh.engine import Buffer, udp_socket_for
+from mesh.errors import RefusalReason
+from mesh.events import DropReason
+from mesh.wire.inner import open_control_untrusted, wrap_control
+from mesh.wire.messages import (
+    Gone,
+    Leave,
+    Lookup,
+    Member,
+    Members,
+    Message,
+    Ping,
+    Pong,
+    RefusedMessage,
+    Register,
+    Registered,
+    ReplacedMessage,
+    Shutdown,
+    decode_message,
+    encode_message,
+)
+
+REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
+CONFIRMATIONS_PER_ATTEMPT = 3  # then the handshake starts anew
+INSTANCE_BYTES = 8
+
+
+class Stage(enum.Enum):
+    """How far an attempt has come."""
+
+    INITIATED = "waiting for the supernode's response"
+    CONFIRMED = "waiting for the answer to our register"
+
+
+class News(NamedTuple):
+    """What a supernode said about others.
+
+    Attributes:
+        changed: members that are new or told differently.
+        gone: members that are none any more.
+        is_list: whether this was a full list: we are the newcomer and initiate (section 12.2).
+    """
+
+    changed: list[EdgeId]
+    gone: list[EdgeId]
+    is_list: bool
+
+
+NO_NEWS = News([], [], is_list=False)
+
+
+class _Attempt:
+    """One handshake under way."""
+
+    def __init__(self, initiator: SupernodeInitiator, via: Via) -> None:
+        self.initiator = initiator
+        self.via = via
+        self.stage = Stage.INITIATED
+        self.session: Session | None = None
+        self.confirmation = b""
+        self.their_key = b""
+        self.confirmations_sent = 0
+
+
+class Registration:
+    """Keeps one edge registered with one supernode.
+
+    Attributes:
+        via: where the supernode is, once it has been found.
+        is_connected: whether it takes us for registered, as far as we know.
+        relay_id: ours on this supernode, 0 before registration.
+        seen_as: our endpoint as the supernode saw it.
+        address: our lease (CIDR) or empty.
+        rtt: the smoothed round-trip time in seconds.
+        membership: the other members.
+    """
+
+    def __init__(
+        self, number: int, config: SupernodeConfig, context: Context, our_id: EdgeId
+    ) -> None:
+        self.number = number
+        self.config = config
+        self.membership = Membership(our_id)
+        self.via: Via | None = None
+        self.is_connected = False
+        self.relay_id = 0
+        self.seen_as: Endpoint | None = None
+        self.address = ""
+        self.rtt: float | None = None
+        self._context = context
+        self._pin = config.fingerprint
+        self._instance = context.entropy(INSTANCE_BYTES)
+        self._endpoints: list[Endpoint] = []
+        self._attempt: _Attempt | None = None
+        self._attempts = 0
+        self._session: Session | None = None
+        self._previous: Session | None = None
+        self._cookie: bytes | None = None
+        self._pings: dict[bytes, float] = {}
+        self._unanswered = 0
+        self._last_pong_at = -math.inf
+        self._has_registered = False
+        self._is_stopped = False
+
+    # Attempts
+
+    def set_endpoints(self, endpoints: list[Endpoint]) -> None:
+        """Learn where the supernode's name leads to; the first is tried first."""
+        self._endpoints = list(endpoints)
+
+    def start_if_idle(self, now: float) -> None:
+        """Start an attempt unless one is under way or none is needed."""
+        if not self.is_connected and self._attempt is None:
+            self.start(now)
+
+    def suspend(self) -> None:
+        """Give up for now: another supernode is to be tried."""
+        self._abandon_attempt()
+        self._attempts = 0
+        self._lose()
+        self._context.timers.cancel(Timer.REGISTER, self.number)
+
+    def start(self, now: float) -> None:
+        """Start an attempt, dropping the one under way."""
+        self._abandon_attempt()
+        if self._is_stopped:
+            return
+        if not self._endpoints:
+            self._attempts += 1
+            self._set_retry_timer(now)  # the name may resolve later
+            return
+        context = self._context
+        endpoint = self._endpoints[self._attempts % len(self._endpoints)]
+        suite = Suite.AESGCM_SHA256 if context.config.has_aes else Suite.CHACHAPOLY_BLAKE2S
+        initiator = SupernodeInitiator(
+            context.config.identity,
+            suite,
+            context.indexes.allocate(self),
+            context.entropy,
+            self._cookie,
+        )
+        self._attempt = _Attempt(initiator, Via(udp_socket_for(endpoint), endpoint))
+        context.outbox.send(self._attempt.via, initiator.datagram)
+        self._set_retry_timer(now)
+
+    def _set_retry_timer(self, now: float) -> None:
+        step = min(self._attempts, len(HANDSHAKE_RETRY_INTERVALS) - 1)
+        interval = HANDSHAKE_RETRY_INTERVALS[step]
+        at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
+        self._context.timers.set(Timer.REGISTER, self.number, at)
+
+    def _abandon_attempt(self) -> None:
+        if self._attempt is not None:
+            self._context.indexes.release(self._attempt.initiator.our_index)
+            self._attempt = None
+
+    def handle_register_timer(self, now: float) -> None:
+        """Repeat what drew no answer, or start anew."""
+        attempt = self._attempt
+        if (
+            attempt is not None
+            and attempt.stage is Stage.CONFIRMED
+            and attempt.confirmations_sent < CONFIRMATIONS_PER_ATTEMPT
+        ):
+            self._send_register(attempt, now)
+            return
+        if attempt is not None:
+            self._attempts += 1
+        self.start(now)
+
+    def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
+        """Take in message 2 of the handshake: check the pin, confirm, register.
+
+        Raises:
+            RemoteError: it does not parse or verify; nothing has changed.
+        """
+        attempt = self._attempt
+        if attempt is None or attempt.stage is not Stage.INITIATED:
+            self._context.drop(DropReason.UNKNOWN_SESSION)
+            return
+        their_key = attempt.initiator.receive_response_untrusted(datagram)
+        if not self._pin_matches(their_key):
+            return
+        attempt.confirmation, attempt.session = attempt.initiator.confirm(now)
+        self._context.indexes.establish(attempt.session, self)
+        attempt.their_key = their_key
+        attempt.stage = Stage.CONFIRMED
+        attempt.via = via
+        self._send_register(attempt, now)
+
+    def _pin_matches(self, their_key: bytes) -> bool:
+        found = fingerprint_of(their_key)
+        if not self._pin:
+            self._pin = found
+            self._context.events.append(events.SupernodeSeen(self.number, their_key, found))
+        elif found != self._pin:
+            self._context.drop(DropReason.NOT_AUTHENTIC)
+            self._context.events.append(events.SupernodeKeyMismatch(self.number, self._pin, found))
+            return False
+        return True
+
+    def _send_register(self, attempt: _Attempt, now: float) -> None:
+        session = attempt.session
+        if session is None:
+            return
+        config = self._context.config
+        attempt.confirmations_sent += 1
+        register = Register(
+            version=PROTOCOL_VERSION,
+            community=config.community.community_id,
+            signature=config.community.sign_registration(session.handshake_hash),
+            instance=self._instance,
+            mode=config.address_mode,
+            address=self.address or config.address,
+            subnets=config.subnets,
+            aes=config.has_aes,
+        )
+        self._context.outbox.send(attempt.via, attempt.confirmation)
+        self._send(attempt.via, session, register)
+        self._set_retry_timer(now)
+
+    def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
+        """Take in a cookie: the supernode is under load and wants to see it before it works.
+
+        Raises:
+            RemoteError: it does not parse, or was not made for our initiation.
+        """
+        attempt = self._attempt
+        if attempt is None or attempt.stage is not Stage.INITIATED:
+            return
+        _, cookie = open_cookie_reply_untrusted(
+            datagram, MAC1_KEY_SUPERNODE, attempt.initiator.mac1
+        )
+        is_news = cookie != self._cookie
+        self._cookie = cookie
+        if is_news:
+            self.start(now)
+
+    # The session
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts in a row came to nothing."""
+        return self._attempts
+
+    def receive_transport_untrusted(
+        self, datagram: Buffer, session: Session, via: Via, now: float
+    ) -> News:
+        """Open one datagram of the supernode and act on its message.
+
+        Raises:
+            RemoteError: it does not verify or parse.
+        """
+        message = decode_message(open_control_untrusted(session.open_untrusted(datagram)))
+        match message:
+            case Registered():
+                self._receive_registered(message, session, now)
+            case RefusedMessage():
+                self._receive_refused(message, now)
+            case Pong():
+                self._receive_pong(message, via, now)
+            case Members():
+                changed, gone = self.membership.receive_members(message)
+                self._digest_seen(message.digest, now)
+                return News(changed, gone, is_list=message.pages > 0)
+            case Gone():
+                gone_id = EdgeId(message.id)
+                self.membership.forget(gone_id)
+                self._digest_seen(message.digest, now)
+                return News([], [gone_id], is_list=False)
+            case _:
+                self._receive_rare(message, session, via, now)
+        return NO_NEWS
+
+    def _receive_rare(self, message: Message, session: Session, via: Via, now: float) -> None:
+        match message:
+            case ReplacedMessage() if session is self._session:
+                self._is_stopped = True
+                self._lose()
+                self._context.events.append(events.Replaced(self.number))
+            case Shutdown():
+                self._lose()
+                self._context.timers.set(Timer.REGISTER, self.number, now + RETURN_AFTER_SHUTDOWN)
+            case Ping():
+                self._send(via, session, Pong(token=message.token, endpoint=None, digest=b""))
+            case _:
+                self._context.drop(DropReason.UNKNOWN_MESSAGE)
+
+    def _receive_registered(self, message: Registered, session: Session, now: float) -> None:
+        attempt = self._attempt
+        if attempt is None or attempt.session is not session:
+            return  # the answer to a register that we repeated
+        self._attempt = None
+        self._attempts = 0
+        if self._previous is not None:
+            self._context.indexes.release(self._previous.our_index)
+        self._previous, self._session = self._session, session
+        self.via = attempt.via
+        self.relay_id = message.relay_id
+        self.seen_as = message.endpoint
+        self.address = message.address
+        is_first, self._has_registered = not self._has_registered, True
+        was_connected, self.is_connected = self.is_connected, True
+        self._pings.clear()
+        self._unanswered = 0
+        self._last_pong_at = now
+        self._update_ourselves()
+        self._digest_seen(message.digest, now)
+        timers = self._context.timers
+        timers.cancel(Timer.REGISTER, self.number)
+        timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL)
+        if not was_connected:
+            self._context.events.append(
+                events.Registered(self.number, message.address, message.endpoint, is_first)
+            )
+
+    def _update_ourselves(self) -> None:
+        if self.seen_as is not None:
+            config = self._context.config
+            self.membership.set_ourselves(
+                Member(
+                    key=config.identity.public_key,
+                    endpoint=self.seen_as,
+                    relay_id=self.relay_id,
+                    address=self.address,
+                    aes=config.has_aes,
+                )
+            )
+
+    def _receive_refused(self, message: RefusedMessage, now: float) -> None:
+        reason = RefusalReason(message.reason)
+        self._context.events.append(events.Refused(self.number, reason, message.detail))
+        self._abandon_attempt()
+        self._context.timers.set(Timer.REGISTER, self.number, now + REFUSED_RETRY_INTERVAL)
+
+    # Heartbeat
+
+    def handle_heartbeat_timer(self, now: float) -> None:
+        """Ping the supernode; take silence for its death, age for a reason to renew."""
+        session = self._session
+        if not self.is_connected or session is None:
+            return
+        if self._unanswered >= SUPERNODE_MAX_UNANSWERED or session.is_expired(now):
+            silent_for = now - self._last_pong_at
+            self._lose()
+            self._context.events.append(events.SupernodeLost(self.number, silent_for))
+            self.start(now)
+            return
+        if session.wants_rekey(now) and self._attempt is None:
+            self.start(now)
+        self._ping(session, now)
+        self._context.timers.set(
+            Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
+        )
+
+    def _ping(self, session: Session, now: float) -> None:
+        if self.via is not None:
+            token = self._context.entropy(8)
+            self._pings[token] = now
+            self._unanswered += 1
+            self._send(self.via, session, Ping(token=token, pad=b""))
+
+    def _receive_pong(self, message: Pong, via: Via, now: float) -> None:
+        sent_at = self._pings.get(message.token)
+        if sent_at is None:
+            return
+        rtt = now - sent_at
+        self.rtt = rtt if self.rtt is None else self.rtt + (rtt - self.rtt) / 8
+        self._pings.clear()
+        self._unanswered = 0
+        self._last_pong_at = now
+        self.via = via
+        if message.endpoint is not None and message.endpoint != self.seen_as:
+            self.seen_as = message.endpoint
+            self._update_ourselves()
+        if len(message.digest) == 8:
+            self._digest_seen(message.digest, now)
+        self._context.timers.set(
+            Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL
+        )
+
+    def receive_hint(self, now: float) -> None:
+        """React to an unauthenticated "unknown session": ask at once (section 6.5).
+
+        This ping counts as the last one, so that a second of silence starts a handshake.
+        """
+        session = self._session
+        if not self.is_connected or session is None or self._unanswered:
+            return  # it is being verified already
+        self._unanswered = SUPERNODE_MAX_UNANSWERED - 1
+        self._ping(session, now)
+        self._context.timers.set(
+            Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
+        )
+
+    def receive_send_error(self, via: Via, now: float) -> None:
+        """React to a fatal send error towards the supernode: verify soon."""
+        if via == self.via and self.is_connected:
+            self._context.timers.set_no_later_than(
+                Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
+            )
+
+    def network_changed(self, now: float) -> None:
+        """React to new local addresses: tell the supernode where we are now."""
+        if self.is_connected:
+            self._context.timers.set_no_later_than(Timer.SUPERNODE_HEARTBEAT, self.number, now)
+        else:
+            self._attempts = 0
+            self.start(now)
+
+    def _lose(self) -> None:
+        self.is_connected = False
+        self._pings.clear()
+        self._unanswered = 0
+        self._context.timers.cancel(Timer.SUPERNODE_HEARTBEAT, self.number)
+        self._context.timers.cancel(Timer.MEMBERSHIP, self.number)
+
+    # Membership
+
+    def _digest_seen(self, digest: bytes, now: float) -> None:
+        self.membership.receive_digest(digest, now)
+        self._context.timers.set(Timer.MEMBERSHIP, self.number, self.membership.lookup_at)
+
+    def handle_membership_timer(self, now: float) -> None:
+        """Ask for the full list where our view still differs."""
+        self.membership.compare(now)
+        if self.membership.lookup_at <= now and self._session is not None and self.via is not None:
+            self._send(self.via, self._session, Lookup())
+            self.membership.lookup_sent(now)
+        self._context.timers.set(Timer.MEMBERSHIP, self.number, self.membership.lookup_at)
+
+    # Leaving
+
+    def leave(self) -> None:
+        """Tell the supernode that we go, and stop."""
+        self._is_stopped = True
+        if self.is_connected and self._session is not None and self.via is not None:
+            self._send(self.via, self._session, Leave())
+        self._lose()
+        self._abandon_attempt()
+
+    def _send(self, via: Via, session: Session, message: Message) -> None:
+        self._context.outbox.send(via, session.seal(wrap_control(encode_message(message))))

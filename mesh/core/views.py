@@ -1,0 +1,105 @@
+"""Read-only views of an edge for the control socket; the shapes are in `mesh.snapshots`."""
+
+from collections import Counter
+
+from mesh.addresses import format_mac
+from mesh.core.config import EdgeConfig
+from mesh.core.local import LocalEndpoints
+from mesh.core.peer import Peer
+from mesh.core.registration import Registration
+from mesh.core.switch import FdbEntry
+from mesh.events import DropReason, PathKind
+from mesh.snapshots import EdgeView, FdbView, PathView, PeerView, SessionView
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """Return ``seconds`` in milliseconds, rounded for people; None stays None."""
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def matches(peer: Peer, text: str) -> bool:
+    """Whether a name, an id prefix of 4 digits or more, an address or a MAC means this peer."""
+    wanted = text.strip().lower()
+    bare_addresses = {address.partition("/")[0].lower() for address in peer.addresses}
+    return (
+        wanted == peer.name.lower()
+        or wanted in bare_addresses
+        or wanted == format_mac(peer.mac)
+        or (len(wanted) >= 4 and peer.edge_id.hex().startswith(wanted))
+    )
+
+
+def path_view(peer: Peer) -> PathView:
+    """Return how a peer is reached."""
+    active = peer.paths.active
+    if active is None:
+        return PathView(kind=str(PathKind.NONE), transport="udp", endpoint="", rtt_ms=None)
+    return PathView(
+        kind=str(active.kind),
+        transport="udp",
+        endpoint=str(active.via.endpoint),
+        rtt_ms=milliseconds(active.rtt),
+    )
+
+
+def peer_view(peer: Peer, now: float) -> PeerView:
+    """Return one row of ``mesh-edge peers``."""
+    session = peer.sessions.current
+    is_established = session is not None and now < peer.sessions.seals_until
+    leased = peer.member.address if peer.member is not None else ""
+    return PeerView(
+        id=peer.edge_id.hex(),
+        name=peer.name,
+        mac=format_mac(peer.mac),
+        addresses=list(peer.addresses or ((leased,) if leased else ())),
+        path=path_view(peer),
+        session=SessionView(
+            established=is_established,
+            suite=session.suite.protocol_suffix if session is not None else "",
+            age_s=round(now - session.created_at, 3) if session is not None else 0.0,
+        ),
+        tx_bytes=peer.tx_bytes,
+        rx_bytes=peer.rx_bytes,
+        tx_frames=peer.tx_frames,
+        rx_frames=peer.rx_frames,
+        last_seen_s=round(now - peer.last_heard_at, 3) if peer.is_up else None,
+    )
+
+
+def fdb_view(entry: FdbEntry, name: str) -> FdbView:
+    """Return one row of ``mesh-edge fdb``."""
+    return FdbView(
+        mac=format_mac(entry.mac), peer=entry.port.hex(), name=name, age_s=round(entry.age, 3)
+    )
+
+
+def edge_view(
+    config: EdgeConfig,
+    registration: Registration,
+    local: LocalEndpoints,
+    peers: int,
+    drops: Counter[DropReason],
+    _now: float,
+) -> EdgeView:
+    """Return the engine's share of ``mesh-edge status``."""
+    via = registration.via
+    own = [registration.address] if registration.address else []
+    ula = str(config.community.ipv6_address(config.identity.interface_id))
+    return EdgeView(
+        community=config.community.name,
+        id=config.identity.edge_id.hex(),
+        name=config.name,
+        mac=format_mac(config.mac),
+        addresses=[*own, ula],
+        mtu=config.mtu,
+        supernode={
+            "endpoint": str(via.endpoint) if via is not None else registration.config.host_port,
+            "connected": registration.is_connected,
+            "rtt_ms": milliseconds(registration.rtt),
+            "transport": "udp",
+        },
+        endpoint=str(registration.seen_as) if registration.seen_as is not None else "",
+        nat=local.nat,
+        peers=peers,
+        drops={str(reason): count for reason, count in sorted(drops.items())},
+    )

@@ -1,0 +1,223 @@
+"""Candidates become paths by pongs, are trusted for a while, and are left when they fail."""
+
+import itertools
+
+import pytest
+
+from mesh.addresses import Endpoint
+from mesh.constants import (
+    HEARTBEAT_INTERVAL,
+    IDLE_HEARTBEAT_INTERVAL,
+    MAX_CANDIDATES,
+    PATH_TIMEOUT,
+    PROBE_OFFSETS,
+    PROBE_ROUND_INTERVAL,
+    TRUST_LIFETIME,
+)
+from mesh.core.outbox import Via
+from mesh.core.paths import PathTable, Source
+
+RELAY = Via(0, Endpoint("203.0.113.1", 7777), 42)
+WAN = Via(0, Endpoint("198.51.100.7", 4000))
+OTHER_WAN = Via(0, Endpoint("198.51.100.8", 4000))
+LAN = Via(0, Endpoint("192.168.1.7", 4000))
+
+TOKENS = (number.to_bytes(8, "big") for number in itertools.count())
+
+
+def table(*, relay: bool = True, may_relay: bool = True, may_be_direct: bool = True) -> PathTable:
+    paths = PathTable(may_relay=may_relay, may_be_direct=may_be_direct)
+    if relay:
+        paths.set_relay(RELAY, 0.0)
+    return paths
+
+
+def ping_and_pong(paths: PathTable, via: Via, now: float, rtt: float) -> None:
+    path = paths.find(via)
+    assert path is not None
+    token = next(TOKENS)
+    paths.ping_sent(path, token, now)
+    assert paths.receive_pong(via, token, now + rtt) == pytest.approx(rtt)
+
+
+def ping_times(paths: PathTable, via: Via, until: float) -> list[float]:
+    """Let the table run with no answers at all; return when it pinged ``via``."""
+    times = []
+    while (now := paths.next_ping_at()) <= until:
+        for path in paths.pings_due(now):
+            paths.ping_sent(path, next(TOKENS), now)
+            if path.via == via:
+                times.append(now)
+    return times
+
+
+def test_frames_take_the_relay_until_a_direct_path_is_validated() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.INTRODUCED, 0.0)
+    assert paths.vias(0.0) == (RELAY,)
+    ping_and_pong(paths, WAN, 0.1, 0.02)
+    assert paths.vias(0.2) == (WAN,)
+
+
+def test_a_pong_proves_only_the_way_its_ping_went() -> None:
+    paths = table()
+    wan = paths.add_candidate(WAN, Source.TOLD, 0.0)
+    paths.add_candidate(OTHER_WAN, Source.TOLD, 0.0)
+    assert wan is not None
+    paths.ping_sent(wan, b"12345678", 0.0)
+    assert paths.receive_pong(OTHER_WAN, b"12345678", 0.1) is None
+    assert paths.receive_pong(WAN, b"87654321", 0.1) is None
+    assert paths.vias(0.1) == (RELAY,)
+
+
+def test_a_pong_counts_once() -> None:
+    paths = table()
+    wan = paths.add_candidate(WAN, Source.TOLD, 0.0)
+    assert wan is not None
+    paths.ping_sent(wan, b"12345678", 0.0)
+    assert paths.receive_pong(WAN, b"12345678", 0.1) is not None
+    assert paths.receive_pong(WAN, b"12345678", 0.2) is None
+
+
+def test_in_doubt_frames_go_both_ways_and_a_pong_ends_the_doubt() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.02)
+    doubt_at = 0.02 + TRUST_LIFETIME
+    assert paths.vias(doubt_at - 0.01) == (WAN,)
+    assert paths.vias(doubt_at + 0.01) == (WAN, RELAY)
+    ping_and_pong(paths, WAN, doubt_at + 0.1, 0.02)
+    assert paths.vias(doubt_at + 0.2) == (WAN,)
+
+
+def test_a_silent_path_is_dropped_and_frames_return_to_the_relay() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.SEEN, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.02)
+    now = 0.1
+    while now < PATH_TIMEOUT + 10:
+        for path in paths.pings_due(now):
+            paths.ping_sent(path, next(TOKENS), now)
+        paths.vias(now)
+        now += 0.25
+    assert paths.vias(now) == (RELAY,)
+    assert paths.find(WAN) is None
+
+
+def test_a_path_in_use_is_pinged_often_and_an_idle_one_just_within_nat_timers() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    paths.vias(0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.01)
+    path = paths.find(WAN)
+    assert path is not None
+    assert path.next_ping_at == pytest.approx(0.01 + HEARTBEAT_INTERVAL)
+    ping_and_pong(paths, WAN, 100.0, 0.01)
+    assert path.next_ping_at == pytest.approx(100.01 + IDLE_HEARTBEAT_INTERVAL)
+
+
+def test_an_idle_path_that_is_used_again_is_pinged_at_once() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.01)
+    assert paths.vias(20.0) == (WAN, RELAY)
+    assert [p.via for p in paths.pings_due(20.0)].count(WAN) == 1
+
+
+def test_a_candidate_is_pinged_on_schedule_and_again_every_round() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    paths.start_round(0.0)
+    times = ping_times(paths, WAN, PROBE_ROUND_INTERVAL + 1.0)
+    assert times[: len(PROBE_OFFSETS)] == pytest.approx(PROBE_OFFSETS)
+    assert times[len(PROBE_OFFSETS)] == pytest.approx(PROBE_ROUND_INTERVAL)
+
+
+def test_small_gains_are_no_reason_to_move() -> None:
+    paths = table()
+    for via in (WAN, OTHER_WAN):
+        paths.add_candidate(via, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.050)
+    ping_and_pong(paths, OTHER_WAN, 0.1, 0.046)
+    assert paths.vias(0.2) == (WAN,)
+
+
+def test_a_clearly_faster_path_is_taken() -> None:
+    paths = table()
+    for via in (WAN, OTHER_WAN):
+        paths.add_candidate(via, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.050)
+    ping_and_pong(paths, OTHER_WAN, 0.1, 0.020)
+    assert paths.vias(0.2) == (OTHER_WAN,)
+
+
+def test_the_lan_wins_a_tie() -> None:
+    paths = table()
+    for via in (WAN, LAN):
+        paths.add_candidate(via, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.002)
+    ping_and_pong(paths, LAN, 0.1, 0.003)
+    assert paths.vias(0.2) == (LAN,)
+
+
+def test_a_send_error_takes_frames_off_the_path_at_once() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.01)
+    assert paths.vias(0.5) == (WAN,)
+    paths.withdraw(WAN, 0.6)
+    assert paths.vias(0.6) == (RELAY,)
+
+
+def test_relay_only_takes_no_candidates() -> None:
+    paths = table(may_be_direct=False)
+    assert paths.add_candidate(WAN, Source.TOLD, 0.0) is None
+    paths.heard_from(WAN, 0.0)
+    assert len(paths) == 0
+
+
+def test_without_relay_frames_wait_for_a_direct_path_but_messages_do_not() -> None:
+    paths = table(may_relay=False)
+    assert paths.vias(0.0) == ()
+    assert paths.control_vias(0.0) == (RELAY,)
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.01)
+    assert paths.vias(10.0) == (WAN,)
+
+
+def test_candidates_have_a_cap_and_proved_ones_stay() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.01)
+    for port in range(1, 200):
+        paths.add_candidate(Via(0, Endpoint("198.51.100.9", port)), Source.SEEN, 1.0)
+    assert len(paths) == MAX_CANDIDATES
+    assert paths.find(WAN) is not None
+
+
+def test_told_candidates_do_not_displace_seen_ones() -> None:
+    paths = table()
+    for port in range(1, MAX_CANDIDATES + 1):
+        paths.add_candidate(Via(0, Endpoint("198.51.100.9", port)), Source.SEEN, 1.0)
+    assert paths.add_candidate(WAN, Source.TOLD, 2.0) is None
+
+
+def test_datagrams_from_an_unproved_source_cannot_cause_a_flood_of_pings() -> None:
+    paths = table()
+    pings = 0
+    for millisecond in range(1000):
+        now = millisecond / 1000
+        paths.heard_from(WAN, now)
+        for path in paths.pings_due(now):
+            paths.ping_sent(path, next(TOKENS), now)
+            pings += path.via == WAN
+    assert pings <= 7
+
+
+def test_a_new_relay_replaces_the_old_one() -> None:
+    paths = table()
+    moved = Via(0, RELAY.endpoint, 43)
+    paths.set_relay(moved, 1.0)
+    assert paths.vias(1.0) == (moved,)
+    paths.set_relay(None, 2.0)
+    assert paths.vias(2.0) == ()
