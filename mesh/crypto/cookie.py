@@ -21,15 +21,15 @@ from mesh.constants import COOKIE_LIFETIME, KEY_BYTES
 from mesh.crypto import Buffer, Entropy
 from mesh.crypto.community import CommunityKeys
 from mesh.errors import MalformedMessage, NotAuthentic
+from mesh.wire.datagram import COOKIE_REPLY_BYTES, DatagramType
 
 MAC_BYTES = 16
 MACS_BYTES = 2 * MAC_BYTES
-COOKIE_REPLY_BYTES = 48
 
 MAC1_KEY_SUPERNODE = hashlib.blake2s(b"mesh v1 mac1 supernode", digest_size=KEY_BYTES).digest()
 """``k1`` towards any supernode: public, since an edge may not know the supernode's key yet."""
 
-_REPLY_PREFIX = b"\x03\x00\x00\x00"
+_REPLY_PREFIX = bytes([DatagramType.COOKIE_REPLY, 0, 0, 0])
 _NONCE_BYTES = 8
 _NONCE_PADDING = bytes(4)
 

@@ -174,6 +174,10 @@ class HandshakeState:
         their_static: 32 bytes; the responder's key, where the initiator knows it beforehand.
         psk: 32 bytes, where the pattern has one.
 
+    Attributes:
+        suite: as given.
+        is_initiator: as given.
+
     Raises:
         LocalError: a key that the pattern needs is missing.
     """
@@ -191,8 +195,9 @@ class HandshakeState:
     ) -> None:
         if pattern.uses_psk and (psk is None or len(psk) != KEY_BYTES):
             raise LocalError(f"{pattern.name} needs a pre-shared key of {KEY_BYTES} bytes")
+        self.suite = suite
+        self.is_initiator = is_initiator
         self._pattern = pattern
-        self._is_initiator = is_initiator
         self._our_static = our_static
         self._psk = psk or b""
         symmetric = SymmetricState(f"Noise_{pattern.name}_{suite.protocol_suffix}".encode(), suite)
@@ -203,7 +208,7 @@ class HandshakeState:
 
     def _known_responder(self, their_static: bytes | None) -> bytes:
         """The key of the pre-message ``<- s``."""
-        if self._is_initiator:
+        if self.is_initiator:
             key = their_static
         else:
             key = self._our_static.public_key if self._our_static else None
@@ -277,7 +282,7 @@ class HandshakeState:
         """A copy of the progress, a message further, and the tokens of that message."""
         done = self._progress.messages_done
         is_initiators_turn = done % 2 == 0
-        if self.is_finished or (is_initiators_turn == self._is_initiator) != we_write:
+        if self.is_finished or (is_initiators_turn == self.is_initiator) != we_write:
             raise LocalError("a handshake message out of turn")
         progress = self._progress.copied()
         progress.messages_done = done + 1
@@ -318,7 +323,7 @@ class HandshakeState:
             progress.symmetric.mix_key_and_hash(self._psk)
             return
         initiators, responders = _STATIC_KEYS[token]
-        ours, theirs = (initiators, responders) if self._is_initiator else (responders, initiators)
+        ours, theirs = (initiators, responders) if self.is_initiator else (responders, initiators)
         our_key = self._our_static if ours else progress.our_ephemeral
         their_key = progress.their_static if theirs else progress.their_ephemeral
         progress.symmetric.mix_key(_present(our_key).exchange(their_key or b""))

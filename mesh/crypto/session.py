@@ -25,15 +25,18 @@ from mesh.constants import (
     TRANSPORT_HEADER_BYTES,
 )
 from mesh.crypto import Buffer
+from mesh.crypto.noise import HandshakeState
 from mesh.crypto.replay import ReplayWindow
 from mesh.crypto.suite import Suite
 from mesh.errors import LocalError, MalformedMessage, NotAuthentic, Replayed
+from mesh.wire.datagram import DatagramType
 
-_PREFIX = b"\x04\x00\x00\x00"  # type and reserved bytes: the additional data
+_PREFIX = bytes([DatagramType.TRANSPORT, 0, 0, 0])  # type and reserved bytes: the additional data
 _HEADER = struct.Struct(">8sQ")  # prefix with receiver index, counter
 _NONCE = slice(4, TRANSPORT_HEADER_BYTES)
 _CIPHERTEXT = slice(TRANSPORT_HEADER_BYTES, None)  # and tag
 _OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + TAG_BYTES
+_RESPONDER_REKEY_AFTER_TIME = REKEY_AFTER_TIME + REKEY_RESPONDER_GRACE
 _COUNTER_LIMIT = 2**64 - 1  # never used: Noise r34 section 5.1 reserves it
 
 
@@ -104,6 +107,30 @@ class Session:
         self._encrypt = seal_aead.encrypt
         self._encrypt_into = seal_aead.encrypt_into
         self._decrypt = suite.aead(open_key).decrypt
+
+    @classmethod
+    def from_handshake(
+        cls, noise: HandshakeState, our_index: int, their_index: int, now: float
+    ) -> "Session":
+        """Return the session that a finished handshake agreed on.
+
+        Raises:
+            LocalError: the handshake is not finished, or did not prove a static key.
+        """
+        to_responder, to_initiator = noise.split()
+        if noise.their_static is None:
+            raise LocalError("a session needs to know whom it is with")
+        return cls(
+            our_index=our_index,
+            their_index=their_index,
+            suite=noise.suite,
+            seal_key=to_responder if noise.is_initiator else to_initiator,
+            open_key=to_initiator if noise.is_initiator else to_responder,
+            is_initiator=noise.is_initiator,
+            their_static=noise.their_static,
+            handshake_hash=noise.handshake_hash,
+            created_at=now,
+        )
 
     def __repr__(self) -> str:
         return f"<Session {self.our_index:#010x} {self.suite.name} sent={self.sent_datagrams}>"
@@ -181,9 +208,6 @@ class Session:
             raise NotAuthentic("a transport datagram does not verify") from None
         window.commit(counter)
         return plaintext
-
-
-_RESPONDER_REKEY_AFTER_TIME = REKEY_AFTER_TIME + REKEY_RESPONDER_GRACE
 
 
 def _wrong_prefix(prefix: bytes) -> MalformedMessage | NotAuthentic:

@@ -1,0 +1,73 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.constants import REPLAY_WINDOW_DATAGRAMS
+from mesh.crypto.replay import ReplayWindow
+
+NEAR_THE_EDGES = st.one_of(
+    st.integers(0, 3 * REPLAY_WINDOW_DATAGRAMS),
+    st.integers(0, 8),
+    st.integers(-8, 8).map(lambda offset: REPLAY_WINDOW_DATAGRAMS + offset),
+    st.integers(-8, 8).map(lambda offset: 2 * REPLAY_WINDOW_DATAGRAMS + offset),
+    st.integers(2**64 - 2 * REPLAY_WINDOW_DATAGRAMS, 2**64 - 1),
+)
+
+
+class NaiveWindow:
+    """Section 6.3 in the words of a set."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.highest = -1
+
+    def take(self, counter: int) -> bool:
+        if counter in self.seen or counter <= self.highest - REPLAY_WINDOW_DATAGRAMS:
+            return False
+        self.seen.add(counter)
+        self.highest = max(self.highest, counter)
+        return True
+
+
+def take(window: ReplayWindow, counter: int) -> bool:
+    if not window.check(counter):
+        return False
+    window.commit(counter)
+    return True
+
+
+@given(st.lists(NEAR_THE_EDGES, max_size=60))
+def test_the_window_equals_a_naive_set(counters: list[int]) -> None:
+    window, naive = ReplayWindow(), NaiveWindow()
+    for counter in counters:
+        assert take(window, counter) == naive.take(counter)
+        assert window.highest == naive.highest
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-REPLAY_WINDOW_DATAGRAMS - 5, 5000), st.integers(1, 30)), max_size=30
+    )
+)
+def test_the_window_equals_a_naive_set_over_runs_that_jump(runs: list[tuple[int, int]]) -> None:
+    window, naive = ReplayWindow(), NaiveWindow()
+    for jump, length in runs:
+        start = max(0, naive.highest + jump)
+        for counter in range(start, start + length):
+            assert take(window, counter) == naive.take(counter)
+
+
+def test_every_counter_of_a_full_window_is_taken_once_in_any_order() -> None:
+    window = ReplayWindow()
+    top = 10 * REPLAY_WINDOW_DATAGRAMS + 17
+    assert take(window, top)
+    below = range(top - REPLAY_WINDOW_DATAGRAMS + 1, top)
+    assert all(take(window, counter) for counter in below)
+    assert not any(take(window, counter) for counter in below)
+    assert not take(window, top - REPLAY_WINDOW_DATAGRAMS)
+
+
+def test_checking_changes_nothing() -> None:
+    window = ReplayWindow()
+    assert window.check(5)
+    assert window.check(5)
+    assert window.highest == -1
