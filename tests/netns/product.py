@@ -1,0 +1,310 @@
+"""The programs under test as processes on machines of the lab, with folders of their own."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.netns.namespaces import ROOT, Host
+
+KEY = "a secret of the tests"
+SUPERNODE_PORT = 7777
+JOIN_TIMEOUT = 20.0
+"""s; generous, since the machine may be busy: how fast a join is has a test of its own."""
+
+_Result = TypeVar("_Result")
+
+
+def wait_until(condition: Callable[[], _Result], timeout: float, what: str) -> _Result:
+    """Ask until the answer is true; return it.
+
+    Raises:
+        AssertionError: it was not within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.02)
+    return answer
+
+
+class Program:
+    """A process on a machine whose output is kept in files; can be started more than once."""
+
+    def __init__(self, host: Host, module: str, label: str) -> None:
+        self.host = host
+        self.files = host.files / label
+        self.state = self.files / "state"
+        self.runtime = self.files / "run"
+        for folder in (self.state, self.runtime):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._command = (sys.executable, "-m", module)
+        self.environment = {
+            "PYTHONPATH": str(ROOT),
+            "MESH_STATE_DIR": str(self.state),
+            "MESH_RUNTIME_DIR": str(self.runtime),
+            "PYTHONWARNINGS": "error::ResourceWarning",
+            "NO_COLOR": "1",
+        }
+        self._starts = 0
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
+        """Start the process; ``prefix`` is a command that runs it."""
+        assert self.process is None or self.process.poll() is not None, "still running"
+        self._starts += 1
+        with self._output("stdout").open("w") as out, self._output("stderr").open("w") as err:
+            self.process = self.host.popen(
+                *prefix,
+                *self._command,
+                *arguments,
+                stdout=out.fileno(),
+                stderr=err.fileno(),
+                env=self.environment,
+            )
+
+    def _output(self, stream: str) -> Path:
+        return self.files / f"{stream}-{self._starts}"
+
+    @property
+    def stdout(self) -> str:
+        """What the latest start has printed so far."""
+        return self._output("stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        """What the latest start has logged so far."""
+        return self._output("stderr").read_text()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the latest start still runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def wait_for_line(self, pattern: str, timeout: float) -> re.Match[str]:
+        """Return the match of a whole line of stdout; fail as soon as the process ends without."""
+        compiled = re.compile(rf"^{pattern}\n", re.MULTILINE)
+
+        def found_or_ended() -> re.Match[str] | None:
+            has_ended = not self.is_running
+            match = compiled.search(self.stdout)
+            assert match or not has_ended, f"{self.host.name} ended:\n{self.stdout}{self.stderr}"
+            return match
+
+        said = f"{pattern!r} on stdout of {self.host.name}"
+        try:
+            return wait_until(found_or_ended, timeout, said)  # type: ignore[return-value]
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.stdout}{self.stderr}") from None
+
+    def wait_for_log(self, pattern: str, timeout: float) -> None:
+        """Wait until stderr holds something that matches."""
+        compiled = re.compile(pattern, re.IGNORECASE)
+        try:
+            wait_until(lambda: compiled.search(self.stderr), timeout, f"{pattern!r} on stderr")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.stderr}") from None
+
+    def wait(self, timeout: float = 15.0) -> int:
+        """Wait for the end and return the exit code."""
+        assert self.process is not None
+        return self.process.wait(timeout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15.0) -> int:
+        """Send a signal, wait for the end and return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self.stop(signal.SIGKILL)
+
+    def command(
+        self, *arguments: str, check: bool = True, timeout: float = 30.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run another command of the same program on the same machine to its end."""
+        return self.host.run(
+            *self._command, *arguments, check=check, timeout=timeout, env=self.environment
+        )
+
+    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+        """Run a command with ``--json`` and return the one document that it printed."""
+        return json.loads(self.command(*arguments, "--json").stdout)
+
+
+class Supernode(Program):
+    """A ``supernode run``."""
+
+    def __init__(self, host: Host, address: str, label: str = "supernode") -> None:
+        super().__init__(host, "supernode.cli", label)
+        self.endpoint = f"{address}:{SUPERNODE_PORT}"
+        self.fingerprint = ""
+
+    def serve(self) -> None:
+        """Start it and wait until it serves."""
+        self.start("run", "--listen", self.endpoint)
+        said = self.wait_for_line(r"listening on (\S+), key (\S+)", JOIN_TIMEOUT)
+        self.fingerprint = said[2]
+
+    def edges(self) -> list[dict[str, Any]]:
+        """Return ``supernode edges --json``."""
+        return list(self.json("edges"))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The line that ``join`` prints; see cli.md."""
+
+    community: str
+    name: str
+    tap: str
+    address: str
+    supernode: str
+
+
+_JOINED = (
+    r"joined (?P<community>\S+) as (?P<name>\S+): "
+    r"(?P<tap>\S+) (?P<address>\S+), supernode (?P<supernode>\S+)"
+)
+
+
+class Edge(Program):
+    """A ``mesh-edge join`` of one community on one machine.
+
+    Attributes:
+        joined: what it said when it had joined, the latest time.
+        started_at: when it was started, on the clock of `time.monotonic`.
+    """
+
+    def __init__(
+        self, host: Host, *arguments: str, name: str = "", key: str = KEY, label: str = "edge"
+    ) -> None:
+        """Prepare ``mesh-edge join ARGUMENTS…``; an empty key is none at all."""
+        super().__init__(host, "mesh.cli.main", label)
+        self.name = name or host.name
+        self._arguments = ("join", *arguments, "--name", self.name)
+        if key:
+            self.environment["MESH_KEY"] = key
+        self.joined = Joined("", "", "", "", "")
+        self.started_at = 0.0
+
+    def begin(self, *more: str, prefix: tuple[str, ...] = ()) -> None:
+        """Start it and do not wait."""
+        self.started_at = time.monotonic()
+        self.start(*self._arguments, *more, prefix=prefix)
+
+    def wait_joined(self, timeout: float = JOIN_TIMEOUT) -> Joined:
+        """Wait for the line that says that the overlay is up."""
+        self.joined = Joined(**self.wait_for_line(_JOINED, timeout).groupdict())
+        return self.joined
+
+    def join(self, *more: str) -> Joined:
+        """Start it and wait until the overlay is up."""
+        self.begin(*more)
+        return self.wait_joined()
+
+    @property
+    def ip(self) -> str:
+        """The overlay address without the prefix length."""
+        return str(IPv4Interface(self.joined.address).ip)
+
+    def status(self) -> dict[str, Any]:
+        """Return ``status --json``."""
+        return dict(self.json("status"))
+
+    def drops(self) -> int:
+        """Return how much was dropped, for whatever reason."""
+        return sum(self.status()["drops"].values())
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Return ``peers --json``."""
+        return list(self.json("peers"))
+
+    def peer(self, other: "Edge") -> dict[str, Any] | None:
+        """Return what we know of a peer, or None while we do not know it."""
+        return next((peer for peer in self.peers() if peer["name"] == other.name), None)
+
+    def path_to(self, other: "Edge") -> str:
+        """Return the kind of path to a peer; "none" while it is unknown."""
+        peer = self.peer(other)
+        return str(peer["path"]["kind"]) if peer else "none"
+
+    def has_session_with(self, other: "Edge") -> bool:
+        """Whether a session with a peer is established."""
+        peer = self.peer(other)
+        return bool(peer and peer["session"]["established"])
+
+    def can_ping(self, other: "Edge", wait: float = 1.0) -> bool:
+        """Whether one ping is answered within ``wait`` seconds."""
+        command = ("ping", "-n", "-c1", f"-W{wait}", other.ip)
+        return self.host.run(*command, check=False).returncode == 0
+
+    def wait_ping(self, other: "Edge", timeout: float) -> float:
+        """Ping until it is answered; return how many seconds that took."""
+        began_at = time.monotonic()
+        wait_until(lambda: self.can_ping(other, 0.2), timeout, f"{self.name} pings {other.name}")
+        return time.monotonic() - began_at
+
+
+class PingStream:
+    """A ping every ``interval`` seconds, to be ended and counted."""
+
+    def __init__(self, source: Edge, destination: Edge, interval: float = 0.1) -> None:
+        self._process = source.host.popen(
+            "ping", "-n", f"-i{interval}", "-W2", destination.ip, stdout=subprocess.PIPE
+        )
+
+    def end(self) -> tuple[int, int]:
+        """Return how many were sent and how many answered.
+
+        The last one may still be on its way when the stream ends, and does not count as sent.
+        """
+        self._process.send_signal(signal.SIGINT)
+        said, _ = self._process.communicate(timeout=10)
+        numbers = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        assert numbers, said
+        sent, received = int(numbers[1]), int(numbers[2])
+        last_answered = max((int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", said)), default=0)
+        return (sent - 1 if last_answered == sent - 1 else sent), received
+
+
+def join_all(*edges: Edge, sessions: bool = True) -> None:
+    """Start edges at the same moment, wait until all have joined and know each other."""
+    for edge in edges:
+        edge.begin()
+    for edge in edges:
+        edge.wait_joined()
+    if sessions:
+        wait_for_sessions(*edges)
+
+
+def wait_for_sessions(*edges: Edge, timeout: float = 10.0) -> None:
+    """Wait until every edge has a session with every other."""
+    for edge in edges:
+        others = {other.name for other in edges if other is not edge}
+
+        def knows_all(edge: Edge = edge, others: set[str] = others) -> bool:
+            peers = {peer["name"] for peer in edge.peers() if peer["session"]["established"]}
+            return others <= peers
+
+        wait_until(knows_all, timeout, f"{edge.name} has sessions with {others}")
+
+
+def wait_direct(*edges: Edge, timeout: float = 10.0) -> None:
+    """Wait until every edge reaches every other directly."""
+    for edge in edges:
+        others = {other.name for other in edges if other is not edge}
+
+        def all_direct(edge: Edge = edge, others: set[str] = others) -> bool:
+            direct = {peer["name"] for peer in edge.peers() if peer["path"]["kind"] == "direct"}
+            return others <= direct
+
+        wait_until(all_direct, timeout, f"{edge.name} reaches {others} directly")
