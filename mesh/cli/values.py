@@ -80,7 +80,7 @@ def read_host_port(text: str) -> HostPort:
     """
     host, separator, port = text.rpartition(":")
     if not separator or "]" in port:
-        raise ValueError(f"{text!r} has no port; write HOST:PORT, such as {text or 'HOST'}:7777")
+        raise ValueError(f"{text!r} has no port; write HOST:PORT, such as vpn.example:7777")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if ":" not in host or not _is_address(host):

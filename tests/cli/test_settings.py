@@ -1,4 +1,4 @@
-# ruff: noqa: S105, S106 - made-up secrets
+# ruff: noqa: S105 - made-up secrets
 """Settings: who wins over whom, and which mistake is named how."""
 
 from collections.abc import Mapping

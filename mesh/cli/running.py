@@ -1,0 +1,287 @@
+"""An edge that runs: the engine and its driver, the TAP's addresses, and what the user is told."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import trio
+
+from mesh import events
+from mesh.addresses import Endpoint
+from mesh.cli.announce import joined_line, print_invite_code, print_line
+from mesh.cli.dispatch import Dispatcher, Surroundings
+from mesh.cli.embedded import embedded_host_ports, is_told_to_others
+from mesh.cli.invite import Invite, format_invite
+from mesh.cli.membership import Membership
+from mesh.cli.overlay import Overlay, clash_warning, networks_of
+from mesh.cli.progress import JoinFailed, JoinProgress
+from mesh.cli.reports import describe
+from mesh.cli.settings import JoinSettings
+from mesh.cli.supernodes import SupernodeTarget, SupernodeWatch
+from mesh.core.config import EdgeConfig
+from mesh.core.edge import EdgeEngine
+from mesh.engine import SocketId, WellKnownSocket
+from mesh.errors import MeshError, StateError
+from mesh.events import Event
+from mesh.net import link
+from mesh.net.control import serve_control
+from mesh.net.driver import Driver
+from mesh.net.log_limit import LogLimit
+from mesh.net.state import StateDir
+from mesh.net.tap import Tap
+from mesh.net.udp import UdpPort
+from mesh.net.watch import AddressesChanged, LinkChange, LinkDown, LinkGone, LinkUp, watch_links
+from mesh.wire.messages import AddressMode
+
+SETTLING_TIME = 0.2  # s; a roaming laptop changes several addresses at once
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `mesh.cli.join` has found out and decided.
+
+    Attributes:
+        settings: what the user asked for.
+        membership: the community's keys.
+        config: for the engine; its supernodes are those of ``targets``, in order.
+        targets: the supernodes.
+        hosted_port: of the embedded supernode, which is the only target then; else 0.
+    """
+
+    settings: JoinSettings
+    membership: Membership
+    config: EdgeConfig
+    targets: tuple[SupernodeTarget, ...]
+    hosted_port: int = 0
+
+
+class RunningEdge:
+    """One edge from its first datagram to its last; `run` is its life."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: StateDir,
+        tap: Tap,
+        sockets: Mapping[SocketId, UdpPort],
+        out: TextIO,
+    ) -> None:
+        """Make the engine; nothing is sent before `run`."""
+        self._plan = plan
+        self._state = state
+        self._tap = tap
+        self._ports = {number: port.local.port for number, port in sockets.items()}
+        self._out = out
+        self._stop = trio.CancelScope()
+        self._is_announced = False
+        self._used_target = 0
+        self._fingerprints = {
+            number: target.fingerprint for number, target in enumerate(plan.targets)
+        }
+        self._host_ports = {number: target.host_ports for number, target in enumerate(plan.targets)}
+        self._names = [f"supernode {target}" for target in plan.targets]
+        self._log_limit = LogLimit()
+        self._links_in, self._links_out = trio.open_memory_channel[LinkChange](64)
+        self._addresses_changed = trio.Event()
+        self._progress = JoinProgress(plan.targets)
+        config = plan.config
+        ula = config.community.ipv6_address(config.identity.interface_id)
+        self._overlay = Overlay(plan.settings, tap.index, ula)
+        self._engine = EdgeEngine(config, os.urandom, trio.current_time())
+        self._driver = Driver(
+            self._engine,
+            sockets,
+            tap,
+            on_event=self._handle,
+            store_first=(events.SupernodeSeen,),
+        )
+        self._watches = [
+            SupernodeWatch(number, target, self._set_supernode_endpoints)
+            for number, target in enumerate(plan.targets)
+        ]
+        surroundings = Surroundings(
+            tap=tap.name,
+            offload=False,
+            started_at=trio.current_time(),
+            drops=self._driver.counters.drops,
+            invite=self.invite,
+            stop=self._stop.cancel,
+        )
+        self._dispatcher = Dispatcher(self._engine, self._driver, surroundings)
+
+    async def run(self, control: Path) -> None:
+        """Run until cancelled or told to leave; then peers and supernode have been told.
+
+        Args:
+            control: where to serve the control socket.
+
+        Raises:
+            MeshError: in a group: another edge of this community runs already, every supernode
+                refused, or the TAP was deleted.
+        """
+        with self._stop:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(serve_control, control, self._dispatcher.dispatch)
+                await nursery.start(self._driver.run)
+                await self._refresh_addresses()
+                for watch in self._watches:
+                    nursery.start_soon(watch.run)
+                nursery.start_soon(self._follow_link)
+                nursery.start_soon(self._follow_addresses)
+                await watch_links(self._notice, tap_index=self._tap.index)
+
+    def invite(self) -> str:
+        """Return the invite to this community by way of the supernode in use.
+
+        Raises:
+            MeshError: the supernode's key is not known yet.
+        """
+        fingerprint = self._fingerprints[self._used_target]
+        if not fingerprint:
+            raise MeshError("no supernode has answered yet, so there is no invite; try again later")
+        membership = self._plan.membership
+        host_ports = self._host_ports[self._used_target]
+        told = [place for place in host_ports if place.host != "127.0.0.1"]
+        return format_invite(
+            Invite(
+                host_ports=tuple(told) or host_ports,
+                community=membership.keys.name,
+                fingerprint=fingerprint,
+                is_open=membership.secret is None,
+                secret=membership.secret,
+            )
+        )
+
+    # Events
+
+    async def _handle(self, event: Event) -> None:
+        self._progress.handle(event)
+        self._log_event(event)
+        for watch in self._watches:
+            watch.handle(event)
+        match event:
+            case events.Registered():
+                await self._handle_registered(event)
+            case events.SupernodeSeen():
+                self._fingerprints[event.supernode] = event.fingerprint
+                self._keep_pin(event.supernode)
+            case events.ProbeAnswered():
+                self._dispatcher.receive_answer(event)
+            case _:
+                pass
+
+    def _log_event(self, event: Event) -> None:
+        line = describe(event, self._names)
+        if line is None:
+            return
+        held_back = self._log_limit.ask(line.reason, trio.current_time())
+        if held_back is not None:
+            more = f" ({held_back} more like this)" if held_back else ""
+            _log.log(line.level, "%s%s", line.text, more)
+
+    def _keep_pin(self, supernode: int) -> None:
+        target, fingerprint = self._plan.targets[supernode], self._fingerprints[supernode]
+        if target.is_kept and self._state.pinned(str(target)) != fingerprint:
+            self._state.pin(str(target), fingerprint)
+
+    async def _handle_registered(self, event: events.Registered) -> None:
+        self._used_target = event.supernode
+        config = self._plan.config
+        is_fixed = config.address_mode is AddressMode.FIXED
+        address = event.address or (config.address if is_fixed else "")
+        await self._warn_of_clash(address)
+        await self._overlay.apply(address)
+        await self._refresh_addresses()
+        if not self._is_announced:
+            self._is_announced = True
+            self._announce(event)
+        try:
+            self._keep_pin(event.supernode)
+            if event.address and not is_fixed:
+                self._state.save_last_address(config.community.name, event.address)
+        except StateError as error:
+            _log.warning("%s", error)
+
+    async def _warn_of_clash(self, address: str) -> None:
+        local = await link.local_networks((self._tap.index,))
+        warning = clash_warning(address, networks_of(local))
+        if warning is not None:
+            _log.warning("%s", warning)
+
+    def _announce(self, event: events.Registered) -> None:
+        config = self._plan.config
+        place = str(self._plan.targets[event.supernode])
+        address = self._overlay.shown_address()
+        line = joined_line(config.community.name, config.name, self._tap.name, address, place)
+        print_line(line, self._out)
+        if self._plan.hosted_port or self._plan.membership.was_made:
+            url = self.invite()
+            print_line(f"invite: {url}", self._out)
+            print_invite_code(url)
+
+    # The machine's networks
+
+    def _notice(self, change: LinkChange) -> None:
+        match change:
+            case AddressesChanged():
+                self._addresses_changed.set()
+            case _:
+                try:
+                    self._links_in.send_nowait(change)
+                except trio.WouldBlock:  # 64 changes behind: the state that counts comes last
+                    _log.debug("too many link changes at once: %s", change)
+
+    async def _follow_link(self) -> None:
+        async for change in self._links_out:
+            match change:
+                case LinkGone():
+                    raise JoinFailed(f"the interface {self._tap.name} was deleted; join again")
+                case LinkDown():
+                    name = self._tap.name
+                    _log.warning("%s was set down; bring it back: ip link set %s up", name, name)
+                case LinkUp() if self._progress.has_joined:
+                    _log.info("%s is up again", self._tap.name)
+                    await self._overlay.restore()
+                case _:
+                    pass
+
+    async def _follow_addresses(self) -> None:
+        while True:
+            await self._addresses_changed.wait()
+            await trio.sleep(SETTLING_TIME)
+            self._addresses_changed = trio.Event()
+            await self._refresh_addresses()
+            for watch in self._watches:
+                watch.wake()
+
+    async def _refresh_addresses(self) -> None:
+        """Tell the engine which addresses are candidates, and which networks never are."""
+        local = await link.local_networks((self._tap.index,))
+        candidates = [str(one.address.ip) for one in local if is_told_to_others(one)]
+        overlays = [str(one.address.network) for one in local if one.is_overlay]
+        self._driver.step(lambda now: self._tell_networks(candidates, overlays, now))
+        if self._plan.hosted_port:
+            host_ports = embedded_host_ports(local, self._plan.hosted_port)
+            self._host_ports[0] = host_ports
+            self._watches[0].target = dataclasses.replace(
+                self._plan.targets[0], host_ports=host_ports
+            )
+
+    def _tell_networks(self, candidates: list[str], overlays: list[str], now: float) -> None:
+        ours = self._overlay.networks()
+        self._engine.set_overlay_networks([*ours, *overlays])
+        self._engine.set_local_addresses(
+            candidates,
+            self._ports.get(WellKnownSocket.UDP_IPV4, 0),
+            self._ports.get(WellKnownSocket.UDP_IPV6, 0),
+            now,
+        )
+
+    def _set_supernode_endpoints(self, number: int, endpoints: list[Endpoint]) -> None:
+        self._driver.step(lambda now: self._engine.set_supernode_endpoints(number, endpoints, now))
