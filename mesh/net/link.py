@@ -17,7 +17,6 @@ from pyroute2 import IPRoute
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_NEWROUTE
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from mesh.addresses import format_mac
 from mesh.errors import ConfigError, DeviceUnavailable
@@ -35,18 +34,16 @@ _IFF_MULTICAST: Final = 0x1000
 _IFA_F_NODAD: Final = 0x02
 _IFA_F_TENTATIVE: Final = 0x40
 _IFA_F_NOPREFIXROUTE: Final = 0x200
-_RTPROT_STATIC: Final = 4
 _RT_SCOPE_LINK: Final = 253
 _RT_TABLE_MAIN: Final = 254
 _RT_TABLE_LOCAL: Final = 255
-_RTN_UNICAST: Final = 1
 _RTN_MULTICAST: Final = 5
 
 _IPV6_CONNECTED_METRIC: Final = 256  # what the kernel gives its own connected routes
 
 _OVERLAY_KINDS: Final = frozenset({"tun", "wireguard"})  # TAP devices are of kind "tun", too
 
-_BROADCAST_IPV4: Final = (("255.255.255.255", 32), ("224.0.0.0", 4))
+_BROADCAST_IPV4: Final = ("255.255.255.255/32", "224.0.0.0/4")
 
 # The kernel routes ff00::/8 in table local, which it asks before all others, at metric 256. Ours
 # stands there as well and decides for programs that name no interface; who does name one (neighbour
@@ -194,9 +191,9 @@ async def add_broadcast_routes(index: int) -> None:
 
     def add(netlink: _Netlink) -> None:
         with _refusals("broadcast routes"):
-            for destination, length in _BROADCAST_IPV4:
+            for destination in _BROADCAST_IPV4:
                 with _tolerated({errno.EEXIST}):
-                    _prepend_route(netlink, index, destination, length)
+                    _prepend_route(netlink, index, destination)
             with _tolerated({errno.EEXIST, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES}):
                 netlink.route("append", oif=index, **_MULTICAST_IPV6)
 
@@ -212,9 +209,9 @@ async def remove_broadcast_routes(index: int) -> None:
 
     def remove(netlink: _Netlink) -> None:
         with _refusals("broadcast routes"):
-            for destination, length in _BROADCAST_IPV4:
+            for destination in _BROADCAST_IPV4:
                 with _tolerated(_MISSING):
-                    _delete_ipv4_route(netlink, index, f"{destination}/{length}")
+                    _delete_ipv4_route(netlink, index, destination)
             with _tolerated(_MISSING | {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}):
                 netlink.route("del", oif=index, **_MULTICAST_IPV6)
 
@@ -291,22 +288,20 @@ def _ipv6_connected(index: int, address: IPv6Interface) -> dict[str, Any]:
     }
 
 
-def _prepend_route(netlink: _Netlink, index: int, destination: str, length: int) -> None:
+def _prepend_route(netlink: _Netlink, index: int, destination: str) -> None:
     """Add an IPv4 route ahead of others to the same destination, at the least metric there is.
 
-    NLM_F_CREATE alone, as ``ip route prepend`` does; pyroute2 has no word for it.
+    NLM_F_CREATE alone, as ``ip route prepend`` does: pyroute2 has no word for it.
     """
-    message = rtmsg()
-    message["family"] = socket.AF_INET
-    message["dst_len"] = length
-    message["table"] = _RT_TABLE_MAIN
-    message["proto"] = _RTPROT_STATIC
-    message["scope"] = _RT_SCOPE_LINK
-    message["type"] = _RTN_UNICAST
-    message["attrs"] = [("RTA_DST", destination), ("RTA_OIF", index)]
-    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE
-    for _ in netlink.nlm_request(message, msg_type=RTM_NEWROUTE, msg_flags=flags):
-        pass
+    netlink.route(
+        (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE),
+        dst=destination,
+        oif=index,
+        proto="static",
+        scope="link",
+        type="unicast",
+        table=_RT_TABLE_MAIN,
+    )
 
 
 def _delete_ipv4_route(netlink: _Netlink, index: int, destination: str) -> None:
