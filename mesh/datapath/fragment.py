@@ -77,7 +77,7 @@ class Reassembler:
         """Return how many frames are incomplete."""
         return len(self._incomplete)
 
-    def add(  # noqa: PLR0917 - hot path: keywords would cost more than the copy
+    def add(  # noqa: PLR0917 - hot path: positional, and no object made for a piece
         self, frame_number: int, index: int, count: int, csum: Csum, piece: Buffer, now: float
     ) -> tuple[bytes, Csum] | None:
         """Take in a piece, which is copied; return the frame if this was its last missing one.

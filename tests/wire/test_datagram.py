@@ -196,6 +196,15 @@ class TestUnknownSessions:
             DatagramType.RELAY, ids + bytes(4)
         )
 
+    def test_the_rest_of_the_echo_of_an_envelope_is_zero(self) -> None:
+        with pytest.raises(MalformedMessage):
+            decode_unknown_session(b"\x09\x05\0\0" + bytes(11) + b"\x01")
+
+    def test_a_hint_is_about_a_session_or_an_envelope(self) -> None:
+        for what in set(range(256)) - {4, 5}:
+            with pytest.raises(MalformedMessage):
+                decode_unknown_session(bytes([9, what, 0, 0]) + bytes(12))
+
     def test_the_echo_of_a_transport_datagram_is_index_and_counter(self) -> None:
         datagram = b"\x04\0\0\0" + bytes(range(1, 13)) + bytes(16)
         assert echo_untrusted(memoryview(datagram)) == bytes(range(1, 13))
