@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable
 
-from mesh.addresses import Endpoint
+from mesh.addresses import EdgeId, Endpoint
 from mesh.crypto.identity import Identity
 from mesh.crypto.session import Session
 from mesh.engine import Buffer, Entropy, OutgoingDatagrams, ReceivedDatagrams, SocketId
@@ -172,6 +172,18 @@ class SupernodeEngine:
             itertools.chain(self._registry.communities, self._leases.communities())
         )
         return [views.community_view(each, self._registry, self._leases) for each in known]
+
+    def lease_of(self, community: bytes, edge: EdgeId) -> str:
+        """Return the address (CIDR) leased to an edge, or an empty string: what is to be stored."""
+        return self._leases.address_of(community, edge)
+
+    def subnet_of(self, community: bytes) -> str:
+        """Return the subnet (CIDR) of a community, or an empty string: what is to be stored."""
+        return self._leases.subnet_of(community)
+
+    def registered_edges(self) -> list[tuple[bytes, EdgeId]]:
+        """Return community and EdgeId of every registered edge."""
+        return [(each.community.id, each.edge) for each in self._registry]
 
     def serves_community(self, is_it: Callable[[bytes], bool]) -> bytes | None:
         """Return the id of the served community that ``is_it`` recognises (LAN queries).

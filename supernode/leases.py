@@ -143,6 +143,12 @@ class Leases:
         book = self._books.get(community)
         return str(book.subnet) if book is not None and book.subnet is not None else ""
 
+    def address_of(self, community: bytes, edge: EdgeId) -> str:
+        """Return the address (CIDR) that an edge holds or held last, or an empty string."""
+        book = self._books.get(community)
+        interface = book.addresses.get(edge) if book is not None else None
+        return "" if interface is None else str(interface)
+
     def count(self, community: bytes) -> int:
         """Return the number of leases of a community, idle ones included."""
         book = self._books.get(community)

@@ -1,1 +1,1 @@
-"""Where a supernode keeps leases."""
+"""Where a supernode keeps leases; the only part of it that knows the time of day."""

@@ -1,0 +1,136 @@
+"""What a supernode is told: addresses, directories, store and limits; from flags and a TOML file.
+
+::
+
+    listen = ["0.0.0.0:7777", "[::]:7777"]
+    state-dir = "/var/lib/mesh-supernode"
+    runtime-dir = "/run/mesh-supernode"
+    store = "sqlite:////var/lib/mesh-supernode/leases.sqlite3"
+
+    [limits]
+    max-edges = 8192
+"""
+
+import dataclasses
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh.addresses import Endpoint
+from mesh.errors import ConfigError
+from supernode.limits import SupernodeLimits
+
+_TEXTS = ("state-dir", "runtime-dir", "store")
+_KEYS = ("listen", *_TEXTS, "limits")
+_LIMITS = {
+    field.name.replace("_", "-"): field.name
+    for field in dataclasses.fields(SupernodeLimits)
+    if field.name != "only_community"
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeConfig:
+    """Everything `supernode.server.SupernodeServer` needs to know.
+
+    Attributes:
+        state_dir: for the key and, unless ``store`` says otherwise, the leases.
+        listen: ``ADDR:PORT`` texts, port 0 for any; empty for the default port on any address.
+        runtime_dir: for the control socket, or None for none.
+        store: a URL, or empty for a SQLite file in ``state_dir``.
+        limits: caps and budgets.
+        only_community: the 32-byte id of the one community served (embedded), or None for any.
+        may_change_port: whether any free port will do where the port is taken.
+    """
+
+    state_dir: Path
+    listen: tuple[str, ...] = ()
+    runtime_dir: Path | None = None
+    store: str = ""
+    limits: SupernodeLimits = dataclasses.field(default_factory=SupernodeLimits)
+    only_community: bytes | None = None
+    may_change_port: bool = False
+
+
+def parse_listen_address(text: str) -> Endpoint:
+    """Read ``ADDR:PORT``, as `mesh.addresses.parse_endpoint` does, with port 0 for any.
+
+    Raises:
+        ValueError: it is something else; the message quotes it.
+    """
+    host, separator, port_text = text.rpartition(":")
+    if not separator or not port_text.isascii() or not port_text.isdigit():
+        raise ValueError(f"{text!r} is not ADDR:PORT, such as 0.0.0.0:7777 or [::]:7777")
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        raise ValueError(f"{text!r}: write IPv6 addresses as [ADDR]:PORT")
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError(f"{text!r}: {host!r} is not a numeric address") from None
+    if int(port_text) > 65535:
+        raise ValueError(f"{text!r}: a port is a number from 0 to 65535")
+    return Endpoint(str(address), int(port_text))
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says under the names of `SupernodeConfig`, checked.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, has unknown keys or values of a wrong type.
+    """
+    where = str(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(where, "", f"cannot be read: {error.strerror}") from None
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise ConfigError(where, "", f"is not TOML: {error}") from None
+    _check_keys(document, _KEYS, where)
+    settings: dict[str, Any] = {}
+    if "listen" in document:
+        settings["listen"] = _read_listen(document["listen"], where)
+    for key in _TEXTS:
+        if key in document:
+            if not isinstance(document[key], str):
+                raise ConfigError(where, key, f"has to be a string, not {document[key]!r}")
+            settings[key.replace("-", "_")] = document[key]
+    for key in ("state_dir", "runtime_dir"):
+        if key in settings:
+            settings[key] = path.parent / settings[key]
+    if "limits" in document:
+        settings["limits"] = _read_limits(document["limits"], where)
+    return settings
+
+
+def _read_listen(value: object, where: str) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(where, "listen", f"has to be a list of strings, not {value!r}")
+    try:
+        for text in texts:
+            parse_listen_address(text)
+    except ValueError as error:
+        raise ConfigError(where, "listen", str(error)) from None
+    return tuple(texts)
+
+
+def _read_limits(value: object, where: str) -> SupernodeLimits:
+    if not isinstance(value, dict):
+        raise ConfigError(where, "limits", f"has to be a table, not {value!r}")
+    _check_keys(value, _LIMITS, where)
+    for key, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigError(where, key, f"has to be a whole number above 0, not {number!r}")
+    return SupernodeLimits(**{_LIMITS[key]: number for key, number in value.items()})
+
+
+def _check_keys(found: Mapping[str, object], known: Collection[str], where: str) -> None:
+    for key in found:
+        if key not in known:
+            close = difflib.get_close_matches(key.lower().replace("_", "-"), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(where, key, f"is not an option; {hint}")

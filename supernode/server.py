@@ -1,0 +1,293 @@
+"""A supernode that runs: engine, driver, lease store, LAN responder and control socket together.
+
+Used by ``supernode run``, and by ``mesh-edge join`` where it hosts an embedded supernode.
+"""
+
+import base64
+import contextlib
+import dataclasses
+import errno
+import hmac
+import ipaddress
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import trio
+
+import mesh
+from mesh.addresses import Endpoint
+from mesh.constants import DEFAULT_PORT
+from mesh.crypto.identity import Identity
+from mesh.engine import SocketId, WellKnownSocket
+from mesh.errors import ConfigError, MeshError
+from mesh.events import (
+    EdgeGone,
+    EdgeRegistered,
+    Event,
+    LeaseForgotten,
+    LeaseGranted,
+    SubnetChosen,
+    SubnetForgotten,
+)
+from mesh.net.control import ControlError, Request, serve_control
+from mesh.net.driver import Driver
+from mesh.net.lan import LanResponder, serve_lan
+from mesh.net.log_limit import LogLimit
+from mesh.net.paths import control_path
+from mesh.net.state import StateDir
+from mesh.net.udp import UdpPort, open_udp, open_udp_pair
+from mesh.wire.lan import lan_query_tag
+from supernode.config import SupernodeConfig, parse_listen_address
+from supernode.engine import SupernodeEngine
+from supernode.lease_keeper import LeaseKeeper
+from supernode.store.contract import Changes, LeaseStore
+from supernode.store.urls import open_store
+
+CONTROL_NAME = "supernode"
+FLUSH_INTERVAL = 60.0  # s; when leases are stored that nobody waits for
+_STORE_FIRST = (LeaseGranted, LeaseForgotten, SubnetChosen, SubnetForgotten)
+_NO_FAMILY = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL}
+
+_log = logging.getLogger(__name__)
+
+
+class SupernodeServer:
+    """One supernode.
+
+    Attributes:
+        endpoints: what it listens on, once `run` has started; ``0.0.0.0`` or ``::`` for any.
+        fingerprint: of its key, once `run` has started.
+    """
+
+    def __init__(self, config: SupernodeConfig) -> None:
+        """Prepare; nothing is opened before `run`."""
+        self.endpoints: list[Endpoint] = []
+        self.fingerprint = ""
+        self._config = config
+        self._log_limit = LogLimit()
+        self._engine: SupernodeEngine
+        self._driver: Driver
+        self._keeper: LeaseKeeper
+        self._started_at = 0.0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; then tell every edge and store what is left to store.
+
+        Raises:
+            ConfigError: an address or port cannot be used, or a supernode is already running.
+            StateError: the key or the leases are corrupt, in use, or cannot be read.
+        """
+        config = self._config
+        state = StateDir(config.state_dir)
+        with _one_error(), contextlib.ExitStack() as stack:
+            identity = Identity(state.identity())
+            for warning in state.warnings:
+                _log.warning("%s", warning)
+            store = _open_store(config)
+            stack.callback(store.close)
+            ports = _open_ports(config)
+            for port in ports.values():
+                stack.callback(port.close)
+            self._prepare(identity, store, ports)
+            await self._serve(identity, task_status)
+
+    def _prepare(
+        self, identity: Identity, store: LeaseStore, ports: dict[SocketId, UdpPort]
+    ) -> None:
+        limits = self._config.limits
+        if self._config.only_community is not None:
+            limits = dataclasses.replace(limits, only_community=self._config.only_community)
+        self._started_at = trio.current_time()
+        self._engine = SupernodeEngine(
+            identity, limits, os.urandom, self._started_at, store.load(int(time.time()))
+        )
+        self._keeper = LeaseKeeper(store, time.time)
+        self._driver = Driver(
+            self._engine, ports, on_event=self._handle_event, store_first=_STORE_FIRST
+        )
+        self.endpoints = [port.local for port in ports.values()]
+        self.fingerprint = identity.fingerprint
+
+    async def _serve(self, identity: Identity, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                if self._config.runtime_dir is not None:
+                    path = control_path(self._config.runtime_dir, CONTROL_NAME)
+                    await nursery.start(serve_control, path, self._dispatch)
+                await nursery.start(self._driver.run)
+                nursery.start_soon(self._store_now_and_then)
+                nursery.start_soon(self._answer_lan_queries, identity)
+                task_status.started()
+        finally:
+            self._keeper.note(Changes(seen=set(self._engine.registered_edges())))
+            await self._keeper.flush()
+
+    # Leases.
+
+    async def _handle_event(self, event: Event) -> None:
+        # What is stored is what the engine holds now, not what the event says: events of several
+        # steps may come at once, in any order.
+        match event:
+            case LeaseGranted(community, edge) | LeaseForgotten(community, edge):
+                address = self._engine.lease_of(community, edge)
+                self._keeper.note(Changes(leases={(community, edge): address or None}))
+                await self._keeper.flush()
+            case SubnetChosen(community) | SubnetForgotten(community):
+                subnet = self._engine.subnet_of(community)
+                self._keeper.note(Changes(subnets={community: subnet or None}))
+                await self._keeper.flush()
+            case EdgeRegistered(community, edge, endpoint, address):
+                self._keeper.note(Changes(seen={(community, edge)}))
+                who = f"{edge.hex()[:12]} in {community.hex()[:12]}"
+                self._tell("registered", f"{who} registered from {endpoint}, {address or '-'}")
+            case EdgeGone(community, edge, why):
+                self._keeper.note(Changes(seen={(community, edge)}))
+                self._tell("gone", f"{edge.hex()[:12]} in {community.hex()[:12]} is gone: {why}")
+            case _:
+                pass
+
+    async def _store_now_and_then(self) -> None:
+        """Keep "last seen" fresh, so that a crash makes no lease look unused."""
+        while True:
+            await trio.sleep(FLUSH_INTERVAL)
+            self._keeper.note(Changes(seen=set(self._engine.registered_edges())))
+            await self._keeper.flush()
+
+    def _tell(self, reason: str, sentence: str) -> None:
+        held_back = self._log_limit.ask(reason, trio.current_time())
+        if held_back is not None:
+            _log.info("%s%s", sentence, f" (and {held_back} more)" if held_back else "")
+
+    # The LAN.
+
+    async def _answer_lan_queries(self, identity: Identity) -> None:
+        reachable = [each for each in self.endpoints if not _is_loopback(each)]
+        if not reachable:
+            return
+        responder = LanResponder(
+            fingerprint=base64.b32decode(identity.fingerprint.upper()),
+            port=reachable[0].port,
+            takes_any=self._config.only_community is None,
+            community_of=self._community_of,
+        )
+        try:
+            await serve_lan(responder)
+        except (ConfigError, OSError) as error:
+            _log.warning("edges on the LAN will not find this supernode by themselves: %s", error)
+
+    def _community_of(self, nonce: bytes, tag: bytes) -> bytes | None:
+        return self._engine.serves_community(
+            lambda community: hmac.compare_digest(lan_query_tag(community, nonce), tag)
+        )
+
+    # The control socket.
+
+    async def _dispatch(self, request: Request) -> AsyncIterator[Any]:
+        now = trio.current_time()
+        match request.get("command"):
+            case "status":
+                yield self._status(now)
+            case "communities":
+                yield self._engine.community_views(now)
+            case "edges":
+                yield self._engine.edge_views(now)
+            case command:
+                raise ControlError(f"a supernode has no command {command!r}")
+
+    def _status(self, now: float) -> dict[str, Any]:
+        view = self._engine.status_view(now)
+        return {
+            **view,
+            "drops": {**view["drops"], **self._driver.counters.drops()},
+            "listen": [str(endpoint) for endpoint in self.endpoints],
+            "fingerprint": self.fingerprint,
+            "store": {"url": self._keeper.url, "problem": self._keeper.problem},
+            "uptime_s": round(now - self._started_at, 3),
+            "version": mesh.__version__,
+        }
+
+
+def _open_store(config: SupernodeConfig) -> LeaseStore:
+    try:
+        return open_store(config.store or f"sqlite://{config.state_dir.absolute()}/leases.sqlite3")
+    except ValueError as error:
+        raise ConfigError("--store", "", str(error)) from None
+
+
+def _open_ports(config: SupernodeConfig) -> dict[SocketId, UdpPort]:
+    try:
+        return _open_wanted_ports(config)
+    except ConfigError:
+        if not config.may_change_port:
+            raise
+        return open_udp_pair(0, where="--listen")
+
+
+def _open_wanted_ports(config: SupernodeConfig) -> dict[SocketId, UdpPort]:
+    """Open what is to be listened on.
+
+    Raises:
+        ConfigError: one of the addresses or ports cannot be used; none stays open.
+    """
+    if not config.listen:
+        return open_udp_pair(DEFAULT_PORT, where="--listen")
+    ports: dict[SocketId, UdpPort] = {}
+    with contextlib.ExitStack() as stack:
+        for text in config.listen:
+            port = _open_port(text, _next_socket_id(ports, is_ipv6=text.startswith("[")))
+            if port is not None:
+                stack.callback(port.close)
+                ports[port.socket_id] = port
+        if not ports:
+            raise ConfigError("--listen", "", "this machine has none of the address families")
+        stack.pop_all()
+    return ports
+
+
+def _open_port(text: str, socket_id: SocketId) -> UdpPort | None:
+    """Open one port; None where it is "any address" of a family that the machine does not have."""
+    try:
+        endpoint = parse_listen_address(text)
+    except ValueError as error:
+        raise ConfigError("--listen", "", str(error)) from None
+    family = socket.AF_INET6 if endpoint.is_ipv6 else socket.AF_INET
+    try:
+        return open_udp(family, endpoint.host, endpoint.port, socket_id=socket_id, where="--listen")
+    except OSError as error:
+        if error.errno not in _NO_FAMILY:
+            raise
+        if not ipaddress.ip_address(endpoint.host).is_unspecified:
+            raise ConfigError("--listen", "", f"{text}: {error.strerror}") from error
+        _log.warning("not listening on %s: %s", text, error.strerror)
+        return None
+
+
+def _next_socket_id(ports: dict[SocketId, UdpPort], *, is_ipv6: bool) -> SocketId:
+    """Return the well-known number for the first port of a family, a free one for the others."""
+    well_known = WellKnownSocket.UDP_IPV6 if is_ipv6 else WellKnownSocket.UDP_IPV4
+    return well_known if well_known not in ports else max(WellKnownSocket) + 1 + len(ports)
+
+
+def _is_loopback(endpoint: Endpoint) -> bool:
+    return ipaddress.ip_address(endpoint.host.partition("%")[0]).is_loopback
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Raise the first `MeshError` of a nursery on its own: a person reads it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours, others = group.split(MeshError)
+        if ours is None or others is not None:
+            raise
+        raise _first_leaf(ours) from None
+
+
+def _first_leaf(group: BaseExceptionGroup[MeshError]) -> MeshError:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
