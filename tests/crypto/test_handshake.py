@@ -1,7 +1,10 @@
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.crypto.community import CommunityKeys
 from mesh.crypto.cookie import MAC1_KEY_SUPERNODE, add_macs, mac1_key_peer
 from mesh.crypto.handshake import (
     PeerInitiation,
@@ -42,6 +45,27 @@ class UntouchableKey(KeyPair):
 
 def untouchable(private_key: bytes) -> UntouchableKey:
     return UntouchableKey(private_key)
+
+
+@dataclass
+class Keys:
+    """Those of the community, or some of them."""
+
+    community_id: bytes = COMMUNITY.community_id
+    mac1_key: bytes = COMMUNITY.mac1_key
+    psk: bytes = COMMUNITY.psk
+
+
+def initiate_as_mallory(community: CommunityKeys | Keys) -> PeerInitiator:
+    return PeerInitiator(
+        MALLORY,
+        community,  # type: ignore[arg-type]
+        BOB.public_key,
+        Suite.AESGCM_SHA256,
+        ALICE_INDEX,
+        1,
+        seeded_entropy(5),
+    )
 
 
 def assert_they_talk(first: Session, second: Session) -> None:
@@ -118,15 +142,7 @@ def test_a_member_cannot_change_another_members_initiation_either(bit: int) -> N
 
 
 def test_an_initiation_of_a_stranger_to_the_community_costs_no_diffie_hellman() -> None:
-    stranger = PeerInitiator(
-        MALLORY,
-        OTHER_COMMUNITY,
-        BOB.public_key,
-        Suite.AESGCM_SHA256,
-        ALICE_INDEX,
-        1,
-        seeded_entropy(5),
-    )
+    stranger = initiate_as_mallory(OTHER_COMMUNITY)
     with pytest.raises(NotAuthentic):
         PeerInitiation.receive_untrusted(
             stranger.datagram, untouchable(BOB.private_bytes), COMMUNITY
@@ -141,26 +157,17 @@ def test_an_initiation_for_another_edge_is_not_ours() -> None:
 
 
 def test_an_edge_that_knows_only_the_mac1_key_gets_no_session() -> None:
-    class Pretender:
-        """The right id and mac1 key, but another pre-shared key."""
-
-        community_id = COMMUNITY.community_id
-        mac1_key = COMMUNITY.mac1_key
-        psk = OTHER_COMMUNITY.psk
-
-    pretender = PeerInitiator(
-        MALLORY,
-        Pretender(),  # type: ignore[arg-type]
-        BOB.public_key,
-        Suite.AESGCM_SHA256,
-        ALICE_INDEX,
-        1,
-        seeded_entropy(5),
-    )
+    pretender = initiate_as_mallory(Keys(psk=OTHER_COMMUNITY.psk))
     initiation = PeerInitiation.receive_untrusted(pretender.datagram, BOB, COMMUNITY)
     response, _ = initiation.respond(BOB_INDEX, seeded_entropy(6), 0.0)
     with pytest.raises(NotAuthentic):
         pretender.receive_response_untrusted(response, 0.0)
+
+
+def test_the_handshake_is_bound_to_the_community_id() -> None:
+    stranger = initiate_as_mallory(Keys(community_id=OTHER_COMMUNITY.community_id))
+    with pytest.raises(NotAuthentic):
+        PeerInitiation.receive_untrusted(stranger.datagram, BOB, COMMUNITY)
 
 
 @pytest.mark.parametrize("suite", Suite)

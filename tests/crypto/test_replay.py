@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,21 @@ def test_every_counter_of_a_full_window_is_taken_once_in_any_order() -> None:
     assert all(take(window, counter) for counter in below)
     assert not any(take(window, counter) for counter in below)
     assert not take(window, top - REPLAY_WINDOW_DATAGRAMS)
+
+
+@pytest.mark.parametrize("start", [0, 1, 17, REPLAY_WINDOW_DATAGRAMS - 1])
+@pytest.mark.parametrize("jump", [1, 2, 40, 2048, 4095, 4096, 4097, 9000])
+def test_after_a_jump_over_a_full_window_what_was_skipped_is_taken_once(
+    start: int, jump: int
+) -> None:
+    window, naive = ReplayWindow(), NaiveWindow()
+    top = start + REPLAY_WINDOW_DATAGRAMS + 20
+    for counter in range(start, top + 1):
+        assert take(window, counter) == naive.take(counter)
+    assert take(window, top + jump) == naive.take(top + jump)
+    for _ in range(2):
+        for counter in range(start, top + jump + 1):
+            assert take(window, counter) == naive.take(counter)
 
 
 def test_checking_changes_nothing() -> None:
