@@ -13,8 +13,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import trio
 
@@ -51,6 +51,8 @@ CONTROL_NAME = "supernode"
 FLUSH_INTERVAL = 60.0  # s; when leases are stored that nobody waits for
 _STORE_FIRST = (LeaseGranted, LeaseForgotten, SubnetChosen, SubnetForgotten)
 _NO_FAMILY = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL}
+
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
 
 _log = logging.getLogger(__name__)
 
@@ -176,8 +178,10 @@ class SupernodeServer:
         )
         try:
             await serve_lan(responder)
-        except (ConfigError, OSError) as error:
-            _log.warning("edges on the LAN will not find this supernode by themselves: %s", error)
+        except* (MeshError, OSError) as group:
+            # Worth no more than a line: edges that were told where we are need none of this.
+            problem = _first_leaf(group)
+            _log.warning("edges on the LAN will not find this supernode by themselves: %s", problem)
 
     def _community_of(self, nonce: bytes, tag: bytes) -> bytes | None:
         return self._engine.serves_community(
@@ -220,24 +224,25 @@ def _open_store(config: SupernodeConfig) -> LeaseStore:
 
 def _open_ports(config: SupernodeConfig) -> dict[SocketId, UdpPort]:
     try:
-        return _open_wanted_ports(config)
+        return _open_wanted_ports(config.listen, DEFAULT_PORT)
     except ConfigError:
         if not config.may_change_port:
             raise
-        return open_udp_pair(0, where="--listen")
+    listen = tuple(text.rpartition(":")[0] + ":0" for text in config.listen)
+    return _open_wanted_ports(listen, 0)
 
 
-def _open_wanted_ports(config: SupernodeConfig) -> dict[SocketId, UdpPort]:
+def _open_wanted_ports(listen: Sequence[str], default_port: int) -> dict[SocketId, UdpPort]:
     """Open what is to be listened on.
 
     Raises:
         ConfigError: one of the addresses or ports cannot be used; none stays open.
     """
-    if not config.listen:
-        return open_udp_pair(DEFAULT_PORT, where="--listen")
+    if not listen:
+        return open_udp_pair(default_port, where="--listen")
     ports: dict[SocketId, UdpPort] = {}
     with contextlib.ExitStack() as stack:
-        for text in config.listen:
+        for text in listen:
             port = _open_port(text, _next_socket_id(ports, is_ipv6=text.startswith("[")))
             if port is not None:
                 stack.callback(port.close)
@@ -288,6 +293,6 @@ def _one_error() -> Iterator[None]:
         raise _first_leaf(ours) from None
 
 
-def _first_leaf(group: BaseExceptionGroup[MeshError]) -> MeshError:
+def _first_leaf(group: BaseExceptionGroup[_ErrorT]) -> _ErrorT:
     first = group.exceptions[0]
     return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
