@@ -377,10 +377,12 @@ class Driver:
     def _say_goodbye(self) -> None:
         """Stop the engine, send what it has to say, and let the reporter finish."""
         self._nursery = None
-        self._engine.stop(trio.current_time())
-        self._drain()
-        self._events_in.close()
-        self._reporting.deadline = trio.current_time() + GOODBYE_TIMEOUT
+        try:
+            self._engine.stop(trio.current_time())
+            self._drain_once()  # an engine that has stopped is not told of send errors
+        finally:
+            self._events_in.close()
+            self._reporting.deadline = trio.current_time() + GOODBYE_TIMEOUT
 
     def _close(self) -> None:
         self._events_in.close()

@@ -1,0 +1,470 @@
+import errno
+import logging
+import math
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mesh.addresses import EdgeId, Endpoint
+from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, SocketId
+from mesh.errors import ConfigError, StateError
+from mesh.events import Event, LeaseGranted, PeerDown, PeerUp
+from mesh.net.driver import READS_PER_WAKEUP, Driver, OnEvent
+from mesh.net.udp import UdpPort, open_udp
+
+LEASE = LeaseGranted(bytes(32), EdgeId(bytes(16)), "10.20.0.2/22")
+UP = PeerUp(EdgeId(bytes(16)), "peer")
+DOWN = PeerDown(EdgeId(bytes(16)), "peer")
+
+
+class ScriptedEngine:
+    """An engine that answers datagrams as told, checks the rules of the border and keeps notes."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.errors: list[tuple[Endpoint, int]] = []
+        self.timers_at: list[float] = []
+        self.timer_at = math.inf
+        self.stopped = False
+        self.outbox: list[OutgoingDatagrams] = []
+        self.events: list[Event] = []
+        self._lent: list[bytearray] = []
+        self._last_now = -math.inf
+
+    def say(self, text: bytes, destination: Endpoint, socket_id: SocketId = 0) -> None:
+        """Queue a datagram in a buffer that is overwritten at the next call into the engine."""
+        buffer = bytearray(text)
+        self._lent.append(buffer)
+        self.outbox.append(OutgoingDatagrams([buffer], len(text), destination, socket_id))
+
+    def receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:
+        self._enter(now)
+        self.received.append(bytes(batch.buffer))
+
+    def handle_timers(self, now: float) -> None:
+        self._enter(now)
+        self.timers_at.append(now)
+        self.timer_at = math.inf
+
+    def next_timer_at(self) -> float:
+        return self.timer_at
+
+    def datagrams_to_send(self) -> list[OutgoingDatagrams]:
+        taken, self.outbox = self.outbox, []
+        return taken
+
+    def events_to_report(self) -> list[Event]:
+        taken, self.events = self.events, []
+        return taken
+
+    def receive_send_error(
+        self, _: SocketId, destination: Endpoint, errno: int, now: float
+    ) -> None:
+        self._enter(now)
+        self.errors.append((destination, errno))
+
+    def stop(self, now: float) -> None:
+        self._enter(now)
+        self.stopped = True
+
+    def _enter(self, now: float) -> None:
+        assert now >= self._last_now
+        assert not self.stopped
+        self._last_now = now
+        for buffer in self._lent:  # lent until now
+            buffer[:] = b"X" * len(buffer)
+        self._lent.clear()
+
+
+class EchoEngine(ScriptedEngine):
+    """Sends everything back."""
+
+    def receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:
+        super().receive_datagrams(batch, now)
+        self.say(bytes(batch.buffer), batch.source, batch.socket)
+
+
+@asynccontextmanager
+async def running(
+    engine: ScriptedEngine,
+    on_event: OnEvent | None = None,
+    store_first: tuple[type[Event], ...] = (),
+) -> AsyncIterator[tuple[Driver, UdpPort]]:
+    """Run a driver with one loopback socket while the block runs."""
+    port = open_udp(socket.AF_INET, "127.0.0.1")
+    driver = Driver(engine, {port.socket_id: port}, on_event=on_event, store_first=store_first)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(driver.run)
+        with trio.fail_after(10):
+            yield driver, port
+        nursery.cancel_scope.cancel()
+
+
+async def open_client() -> trio.socket.SocketType:
+    client = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    await client.bind(("127.0.0.1", 0))
+    return client
+
+
+def test_a_datagram_reaches_the_engine_and_its_answer_comes_back() -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (driver, port):
+            with await open_client() as client:
+                for text in (b"one", b"two"):
+                    await client.sendto(text, port.local)
+                    assert await client.recv(100) == text
+        assert driver.counters.datagram_batches_received == 2
+        assert driver.counters.datagram_batches_sent == 2
+
+    trio.run(main)
+
+
+def test_a_burst_larger_than_one_wake_up_is_answered_completely_and_in_order() -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (_, port):
+            with await open_client() as client:
+                sent = [str(number).encode() for number in range(5 * READS_PER_WAKEUP)]
+                for text in sent:
+                    await client.sendto(text, port.local)
+                assert [await client.recv(100) for _ in sent] == sent
+
+    trio.run(main)
+
+
+def test_timers_are_handled_although_datagrams_never_stop() -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (driver, port):
+            # Every answer is a new datagram to ourselves: the socket is never empty again.
+            for _ in range(100):
+                driver.step(lambda _: engine.say(b"ball", port.local))
+            driver.step(lambda now: setattr(engine, "timer_at", now + 0.01))
+            while not engine.timers_at:
+                await trio.lowlevel.checkpoint()
+            assert len(engine.received) > READS_PER_WAKEUP
+
+    trio.run(main)
+
+
+def test_an_empty_datagram_is_no_batch_and_stops_nothing() -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (_, port):
+            with await open_client() as client:
+                await client.sendto(b"", port.local)
+                await client.sendto(b"next", port.local)
+                assert await client.recv(100) == b"next"
+        assert engine.received == [b"next"]
+
+    trio.run(main)
+
+
+def test_a_timer_rings_at_its_moment_and_an_earlier_one_earlier() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, _):
+            start = trio.current_time()
+            driver.step(lambda now: setattr(engine, "timer_at", now + 5.0))
+            await trio.sleep(4.0)
+            assert engine.timers_at == []
+            await trio.sleep(1.5)
+            driver.step(lambda now: setattr(engine, "timer_at", now + 3.0))
+            driver.step(lambda now: setattr(engine, "timer_at", now + 1.0))
+            await trio.sleep(1.1)
+        assert [at - start for at in engine.timers_at] == pytest.approx([5.0, 6.5])
+
+    trio.run(main, clock=MockClock(autojump_threshold=0.05))
+
+
+def test_a_timer_that_was_put_off_does_not_ring_early() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, _):
+            start = trio.current_time()
+            driver.step(lambda now: setattr(engine, "timer_at", now + 1.0))
+            driver.step(lambda now: setattr(engine, "timer_at", now + 4.0))
+            await trio.sleep(5.0)
+        assert [at - start for at in engine.timers_at] == pytest.approx([4.0])
+
+    trio.run(main, clock=MockClock(autojump_threshold=0.05))
+
+
+def test_a_step_returns_its_result_and_drains() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, _):
+            with await open_client() as client:
+                destination = Endpoint(*client.getsockname())
+
+                def call(now: float) -> float:
+                    engine.say(b"hello", destination)
+                    return now
+
+                assert driver.step(call) <= trio.current_time()
+                assert await client.recv(100) == b"hello"
+
+    trio.run(main)
+
+
+def test_a_refused_send_is_reported_counted_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = Endpoint("255.255.255.255", 9)  # EACCES: the socket may not broadcast
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, _):
+            with await open_client() as client:
+                destination = Endpoint(*client.getsockname())
+                for _ in range(5):
+                    driver.step(lambda _: engine.say(b"lost", refused))
+                driver.step(lambda _: (engine.say(b"x", refused), engine.say(b"ok", destination)))
+                assert await client.recv(100) == b"ok"
+            assert engine.errors == [(refused, errno.EACCES)] * 6
+            assert driver.counters.send_errors == {"EACCES": 6}
+            assert driver.counters.drops() == {"send_error": 6}
+
+    with caplog.at_level(logging.INFO):
+        trio.run(main)
+    [record] = caplog.records
+    assert "255.255.255.255:9" in record.getMessage()
+
+
+def test_an_engine_that_answers_every_error_with_another_send_does_not_hang_the_driver() -> None:
+    refused = Endpoint("255.255.255.255", 9)
+
+    class StubbornEngine(ScriptedEngine):
+        def receive_send_error(
+            self, socket: SocketId, destination: Endpoint, errno: int, now: float
+        ) -> None:
+            super().receive_send_error(socket, destination, errno, now)
+            self.say(b"again", destination)
+
+    async def main() -> None:
+        engine = StubbornEngine()
+        async with running(engine) as (driver, _):
+            driver.step(lambda _: engine.say(b"x", refused))
+            assert 1 <= len(engine.errors) <= 5
+
+    trio.run(main)
+
+
+def test_a_socket_that_the_machine_lacks_is_a_send_error() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, _):
+            driver.step(lambda _: engine.say(b"x", Endpoint("2001:db8::1", 9), 1))
+            assert engine.errors == [(Endpoint("2001:db8::1", 9), errno.EAFNOSUPPORT)]
+
+    trio.run(main)
+
+
+def test_an_unreachable_port_does_not_stop_the_reader() -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (driver, port):
+            with await open_client() as client:
+                with await open_client() as gone:
+                    nowhere = Endpoint(*gone.getsockname())
+                for _ in range(3):
+                    driver.step(lambda _: engine.say(b"x", nowhere))
+                await client.sendto(b"still here", port.local)
+                assert await client.recv(100) == b"still here"
+
+    trio.run(main)
+
+
+def test_an_icmp_error_that_a_read_reports_is_counted_and_survived() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, port):
+            with await open_client() as gone:
+                nowhere = gone.getsockname()
+            # Only a connected socket hears of ICMP errors for what it sent.
+            port._socket.connect(nowhere)
+            port._socket.send(b"x")
+            while not driver.counters.receive_errors:
+                await trio.lowlevel.checkpoint()
+            with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+                await back.bind(nowhere)
+                await back.sendto(b"still here", port.local)
+                while not engine.received:
+                    await trio.lowlevel.checkpoint()
+            assert driver.counters.receive_errors == {"ECONNREFUSED": 1}
+
+    trio.run(main)
+
+
+def test_events_are_told_in_order_and_may_take_their_time() -> None:
+    told: list[Event] = []
+
+    async def on_event(event: Event) -> None:
+        if event is UP:
+            await trio.sleep(1)
+        told.append(event)
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine, on_event) as (driver, _):
+            driver.step(lambda _: engine.events.extend([UP, DOWN]))
+            driver.step(lambda _: engine.events.append(LEASE))
+            await trio.sleep(2)
+            assert told == [UP, DOWN, LEASE]
+
+    trio.run(main, clock=MockClock(autojump_threshold=0.05))
+
+
+def test_a_lease_is_stored_before_the_answer_leaves() -> None:
+    stored = trio.Event()
+    order: list[str] = []
+
+    async def on_event(event: Event) -> None:
+        assert event is LEASE
+        await stored.wait()
+        order.append("stored")
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine, on_event, (LeaseGranted,)) as (driver, _):
+            with await open_client() as client:
+                destination = Endpoint(*client.getsockname())
+                driver.step(
+                    lambda _: (engine.events.append(LEASE), engine.say(b"granted", destination))
+                )
+                # The engine's buffers are reused meanwhile, and other datagrams do not wait.
+                driver.step(engine.handle_timers)
+                driver.step(lambda _: engine.say(b"other", destination))
+                assert await client.recv(100) == b"other"
+                assert order == []
+                stored.set()
+                assert await client.recv(100) == b"granted"
+                assert order == ["stored"]
+
+    trio.run(main)
+
+
+def test_what_cannot_be_stored_is_not_promised_and_the_driver_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def on_event(event: Event) -> None:
+        raise StateError("the disk is full")
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine, on_event, (LeaseGranted,)) as (driver, _):
+            with await open_client() as client:
+                destination = Endpoint(*client.getsockname())
+                driver.step(
+                    lambda _: (engine.events.append(LEASE), engine.say(b"granted", destination))
+                )
+                await wait_all_tasks_blocked()
+                driver.step(lambda _: engine.say(b"other", destination))
+                assert await client.recv(100) == b"other"
+
+    trio.run(main)
+    assert "the disk is full" in caplog.text
+
+
+def test_what_a_listener_to_events_raises_ends_the_run_as_it_is() -> None:
+    def on_event(event: Event) -> None:
+        raise ConfigError("--supernode", "", "shows another key")
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        engine.events.append(UP)
+        with open_udp(socket.AF_INET, "127.0.0.1") as port:
+            driver = Driver(engine, {0: port}, on_event=on_event)
+            with pytest.raises(ConfigError, match="another key"):
+                await driver.run()
+        assert engine.stopped
+
+    trio.run(main)
+
+
+def test_cancelling_stops_the_engine_sends_its_goodbyes_and_closes_the_socket() -> None:
+    told: list[Event] = []
+
+    async def on_event(event: Event) -> None:
+        await trio.lowlevel.checkpoint()
+        told.append(event)
+
+    async def main() -> None:
+        with await open_client() as client:
+            destination = Endpoint(*client.getsockname())
+
+            class PoliteEngine(ScriptedEngine):
+                def stop(self, now: float) -> None:
+                    super().stop(now)
+                    self.say(b"bye", destination)
+                    self.events.append(DOWN)
+
+            engine = PoliteEngine()
+            async with running(engine, on_event) as (_, port):
+                pass
+            assert engine.stopped
+            assert port.fileno() == -1
+            with trio.fail_after(5):
+                assert await client.recv(100) == b"bye"
+        assert told == [DOWN]
+
+    trio.run(main)
+
+
+def test_a_listener_that_hangs_does_not_keep_the_program_from_ending() -> None:
+    async def on_event(event: Event) -> None:
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        engine.events.append(UP)
+        async with running(engine, on_event):
+            await wait_all_tasks_blocked()
+        assert engine.stopped
+
+    trio.run(main, clock=MockClock(autojump_threshold=0.05))
+
+
+def test_an_engine_that_fails_to_stop_does_not_keep_the_program_from_ending() -> None:
+    class BrokenEngine(ScriptedEngine):
+        def stop(self, _: float) -> None:
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        port = open_udp(socket.AF_INET, "127.0.0.1")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(Driver(BrokenEngine(), {0: port}).run)
+                nursery.cancel_scope.cancel()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(ZeroDivisionError)
+
+
+class FullPort(UdpPort):
+    """A socket whose buffer is full, which loopback cannot be brought to."""
+
+    def send(self, _: OutgoingDatagrams) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_a_full_socket_buffer_drops_and_counts_but_is_no_error() -> None:
+    async def main() -> None:
+        engine = ScriptedEngine()
+        bound = open_udp(socket.AF_INET, "127.0.0.1")
+        driver = Driver(engine, {0: FullPort(bound._socket, 0)})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(driver.run)
+            driver.step(lambda _: engine.say(b"x", bound.local))
+            nursery.cancel_scope.cancel()
+        assert driver.counters.send_would_block == 1
+        assert driver.counters.drops() == {"send_error": 1}
+        assert engine.errors == []
+
+    trio.run(main)

@@ -1,0 +1,212 @@
+import errno
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from mesh.addresses import Endpoint
+from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, WellKnownSocket
+from mesh.errors import ConfigError
+from mesh.net.udp import RECEIVE_BUFFER_BYTES, UdpPort, open_udp, open_udp_pair
+
+LOOPBACKS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+
+
+@pytest.fixture(params=LOOPBACKS, ids=["IPv4", "IPv6"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[UdpPort, UdpPort]]:
+    family, host = request.param
+    try:
+        with open_udp(family, host) as one, open_udp(family, host) as other:
+            yield one, other
+    except ConfigError as error:
+        pytest.skip(f"no loopback address of that family: {error}")
+
+
+def receive(port: UdpPort) -> ReceivedDatagrams:
+    async def main() -> ReceivedDatagrams:
+        with trio.fail_after(5):
+            while True:
+                await port.wait_readable()
+                batch = port.receive_into(memoryview(bytearray(RECEIVE_BUFFER_BYTES)))
+                if batch is not None:
+                    return batch
+
+    return trio.run(main)
+
+
+def send(port: UdpPort, to: UdpPort, *buffers: bytes, segment_bytes: int = 0, ttl: int = 0) -> None:
+    size = segment_bytes or sum(map(len, buffers))
+    port.send(OutgoingDatagrams(buffers, size, to.local, to.socket_id, ttl))
+
+
+def test_a_datagram_arrives_with_its_source_and_socket(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    send(one, other, b"head", b"", b"body")
+    batch = receive(other)
+    assert bytes(batch.buffer) == b"headbody"
+    assert batch.segment_bytes == 8
+    assert batch.source == one.local
+    assert isinstance(batch.source, Endpoint)
+    assert batch.socket == other.socket_id
+
+
+def test_an_answer_to_the_source_comes_back(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    send(one, other, b"ping")
+    source = receive(other).source
+    other.send(OutgoingDatagrams([b"pong"], 4, source, other.socket_id))
+    assert bytes(receive(one).buffer) == b"pong"
+
+
+def test_a_batch_is_cut_into_datagrams_of_its_segment_size(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    send(one, other, b"aaabb", b"b", b"cc", segment_bytes=3)
+    assert [bytes(receive(other).buffer) for _ in range(3)] == [b"aaa", b"bbb", b"cc"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 1452, 65_000])
+def test_datagrams_of_every_length_arrive_whole(pair: tuple[UdpPort, UdpPort], length: int) -> None:
+    one, other = pair
+    send(one, other, bytes(length))
+    batch = receive(other)
+    assert len(batch.buffer) == batch.segment_bytes == length
+
+
+def test_nothing_to_read_is_none(pair: tuple[UdpPort, UdpPort]) -> None:
+    assert pair[0].receive_into(memoryview(bytearray(RECEIVE_BUFFER_BYTES))) is None
+
+
+def test_a_hop_limit_is_for_its_datagrams_only(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    with socket.socket(other._socket.family, socket.SOCK_DGRAM) as watcher:
+        watcher.bind((other.local.host, 0))
+        watcher.settimeout(5)
+        is_ipv6 = watcher.family == socket.AF_INET6
+        if is_ipv6:
+            watcher.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        else:
+            watcher.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
+        destination = Endpoint(*watcher.getsockname()[:2])
+        seen = []
+        for ttl in (3, 0):
+            one.send(OutgoingDatagrams([b"x"], 1, destination, one.socket_id, ttl))
+            [(_, _, value)] = watcher.recvmsg(10, 100)[1]
+            seen.append(int.from_bytes(value[:4], "little"))
+        assert seen[0] == 3
+        assert seen[1] >= 64
+
+
+def test_the_same_source_is_the_same_object(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    send(one, other, b"a")
+    send(one, other, b"b")
+    assert receive(other).source is receive(other).source
+
+
+def test_remembered_addresses_have_a_cap() -> None:
+    with open_udp(socket.AF_INET, "127.0.0.1") as port:
+        for number in range(10_000):
+            port._endpoint_of((f"10.0.{number >> 8}.{number & 255}", 1))
+        assert len(port._endpoints) <= 4096
+
+
+def test_the_kernels_refusal_is_raised() -> None:
+    with open_udp(socket.AF_INET, "127.0.0.1") as port:
+        with pytest.raises(OSError, match="Message too long") as caught:
+            port.send(OutgoingDatagrams([bytes(65_530)], 65_530, Endpoint("127.0.0.1", 9), 0))
+        assert caught.value.errno == errno.EMSGSIZE
+
+
+@pytest.mark.parametrize(("family", "host"), LOOPBACKS)
+def test_a_port_that_is_taken_is_one_clear_error(family: int, host: str) -> None:
+    with open_udp(family, host) as taken, pytest.raises(ConfigError, match="taken by another"):
+        open_udp(family, host, taken.local.port)
+
+
+def test_a_foreign_address_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match="not an address of this machine"):
+        open_udp(socket.AF_INET, "192.0.2.1", where="--listen")
+
+
+@pytest.mark.parametrize("host", ["example.invalid", "::1", "1.2.3.4.5"])
+def test_what_is_no_numeric_ipv4_address_is_one_clear_error(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--listen: .* not a numeric address"):
+        open_udp(socket.AF_INET, host, where="--listen")
+
+
+def test_a_pair_shares_one_port_number_and_keeps_the_families_apart() -> None:
+    pair = open_udp_pair()
+    try:
+        ipv4 = pair[WellKnownSocket.UDP_IPV4]
+        ipv6 = pair.get(WellKnownSocket.UDP_IPV6)
+        if ipv6 is None:
+            pytest.skip("no IPv6 on this machine")
+        assert ipv4.local.port == ipv6.local.port
+        with open_udp(socket.AF_INET, "127.0.0.1") as sender:
+            destination = Endpoint("127.0.0.1", ipv4.local.port)
+            sender.send(OutgoingDatagrams([b"x"], 1, destination, 0))
+            assert bytes(receive(ipv4).buffer) == b"x"
+            assert ipv6.receive_into(memoryview(bytearray(10))) is None
+    finally:
+        for port in pair.values():
+            port.close()
+
+
+def test_a_pair_on_a_port_that_one_family_lacks_is_refused_and_leaves_nothing_open() -> None:
+    try:
+        taken = open_udp(socket.AF_INET6)
+    except (OSError, ConfigError):
+        pytest.skip("no IPv6 on this machine")
+    with taken, pytest.raises(ConfigError, match="taken"):
+        open_udp_pair(taken.local.port)
+    with taken:
+        open_udp(socket.AF_INET, "", taken.local.port).close()
+
+
+def test_closing_twice_is_harmless() -> None:
+    port = open_udp(socket.AF_INET)
+    port.close()
+    port.close()
+    assert port.fileno() == -1
+
+
+def talk_over_link_local() -> dict[str, Any]:
+    """In a network namespace: two veth ends with link-local addresses only."""
+    for command in (
+        "ip link add left type veth peer name right",
+        "sysctl -qw net.ipv6.conf.left.accept_dad=0 net.ipv6.conf.right.accept_dad=0",
+        "ip link set lo up",
+        "ip link set left up",
+        "ip link set right up",
+    ):
+        subprocess.run(command.split(), check=True)
+    index = socket.if_nametoindex("left")
+    shown = subprocess.run(
+        ["ip", "-6", "-br", "addr", "show", "left"], check=True, capture_output=True, text=True
+    )
+    host = shown.stdout.split()[2].partition("/")[0]
+    with open_udp(socket.AF_INET6, f"{host}%left") as one, open_udp(socket.AF_INET6) as other:
+        destination = Endpoint(f"{host}%{index}", one.local.port)
+        other.send(OutgoingDatagrams([b"x"], 1, destination, 1))
+        source = receive(one).source
+        one.send(OutgoingDatagrams([b"y"], 1, source, 1))
+        answered = receive(other)
+        return {
+            "local": one.local.host,
+            "source": source.host,
+            "answer_from": answered.source.host,
+            "expected": f"{host}%{index}",
+        }
+
+
+@pytest.mark.netns
+def test_link_local_addresses_carry_the_interface_index_both_ways(
+    in_namespace: Callable[..., Any],
+) -> None:
+    found = in_namespace(talk_over_link_local)
+    assert found["local"] == found["expected"]
+    assert found["source"] == found["expected"]
+    assert found["answer_from"] == found["expected"]
