@@ -6,7 +6,6 @@ from pathlib import Path
 
 import trio
 
-from mesh.addresses import Endpoint
 from mesh.cli.supernodes import SupernodeTarget
 from mesh.cli.values import HostPort
 from mesh.constants import DEFAULT_PORT
@@ -34,14 +33,15 @@ async def host_supernode(
     port = free_port()
     server = SupernodeServer(
         SupernodeConfig(
+            state_dir,
             listen=(f"0.0.0.0:{port}", f"[::]:{port}"),
-            state_dir=state_dir,
             only_community=community_id,
+            may_change_port=True,  # somebody may have taken it since we looked
         )
     )
     await nursery.start(server.run)
     return SupernodeTarget(
-        host_ports=embedded_host_ports(local, port),
+        host_ports=embedded_host_ports(local, server.endpoints[0].port),
         fingerprint=server.fingerprint,
         how_to_accept="join again",
         is_kept=False,
@@ -49,14 +49,14 @@ async def host_supernode(
 
 
 def embedded_host_ports(local: Iterable[LocalAddress], port: int) -> tuple[HostPort, ...]:
-    """Return where our own supernode is reached, loopback last.
+    """Return where our own supernode is reached: by loopback only where there is no network.
 
     We register from a LAN address if there is one: it is what the supernode tells the others, and
     they cannot use 127.0.0.1.
     """
     hosts = [str(one.address.ip) for one in local if is_told_to_others(one)]
     ipv4_first = sorted(hosts, key=lambda host: ":" in host)
-    return tuple(HostPort(host, port) for host in [*ipv4_first, "127.0.0.1"])
+    return tuple(HostPort(host, port) for host in ipv4_first or ["127.0.0.1"])
 
 
 def is_told_to_others(local: LocalAddress) -> bool:
@@ -65,9 +65,18 @@ def is_told_to_others(local: LocalAddress) -> bool:
     return local.is_up and not (local.is_overlay or ip.is_loopback or ip.is_link_local)
 
 
-def endpoints_of(host_ports: Iterable[HostPort]) -> list[Endpoint]:
-    """Return numeric places as endpoints."""
-    return [Endpoint(*host_port) for host_port in host_ports]
+def places_for_others(places: Iterable[HostPort]) -> tuple[HostPort, ...]:
+    """Return the places that another machine may try: none with a zone, loopback if all else fails.
+
+    On loopback an invite is good for this machine only, as in a trial of two edges on one host.
+    """
+    without_zone = [place for place in places if "%" not in place.host]
+    remote = [place for place in without_zone if not _is_loopback(place.host)]
+    return tuple(remote or without_zone)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def free_port() -> int:

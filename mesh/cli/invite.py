@@ -3,7 +3,6 @@
 ``mesh://ENDPOINT[,ENDPOINT...]/COMMUNITY?s=FINGERPRINT[&open=1][#SECRET]``
 """
 
-import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,12 +138,3 @@ def _read(key: str, read: Callable[[str], _Value], text: str) -> _Value:
 
 def _broken(key: str, message: str) -> ConfigError:
     return ConfigError("invite", key, message)
-
-
-def is_told_to_others(host: str) -> bool:
-    """Whether an address of this machine helps somebody who was sent an invite.
-
-    Loopback and link-local addresses do not: they name another machine there.
-    """
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return not (address.is_loopback or address.is_link_local or address.is_unspecified)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface
 
 from mesh.cli.settings import JoinSettings
-from mesh.errors import ConfigError
+from mesh.errors import ConfigError, DeviceUnavailable
 from mesh.net import link
 from mesh.net.link import LocalAddress
 
@@ -71,27 +71,35 @@ class Overlay:
         self._has_broadcast_routes = settings.broadcast_routes
         self._ula = ula
         self._address = ""
-        self.has_ipv6 = False
 
     async def apply(self, address: str) -> None:
         """Configure the leased or fixed ``address`` (CIDR, or "" for none) beside the ULA.
 
         Raises:
             ConfigError: the kernel refuses the IPv4 address.
-            DeviceUnavailable: the interface is gone.
         """
         if self._address and self._address != address:
             await link.remove_address(self._index, self._address)
-        if address and self._address != address:
-            await link.add_address(self._index, address, advmss=advmss_ipv4(self._mtu))
         self._address = address
         await self.restore()
 
     async def restore(self) -> None:
-        """Configure what an interface loses when it is set down: the ULA and the routes."""
-        await self._add_ula()
-        if self._has_broadcast_routes:
-            await link.add_broadcast_routes(self._index)
+        """Configure everything; again after the interface was down, which loses half of it.
+
+        An interface that is down now gets the rest when it comes back, and one that is gone ends
+        the program elsewhere.
+
+        Raises:
+            ConfigError: the kernel refuses the IPv4 address.
+        """
+        try:
+            if self._address:
+                await link.add_address(self._index, self._address, advmss=advmss_ipv4(self._mtu))
+            await self._add_ula()
+            if self._has_broadcast_routes:
+                await link.add_broadcast_routes(self._index)
+        except DeviceUnavailable as error:
+            _log.warning("%s", error)
 
     async def _add_ula(self) -> None:
         if self._mtu < MIN_IPV6_MTU:
@@ -101,10 +109,7 @@ class Overlay:
                 self._index, self._ula.with_prefixlen, advmss=advmss_ipv6(self._mtu)
             )
         except ConfigError as error:  # the machine has IPv6 switched off
-            if not self.has_ipv6:
-                _log.info("no IPv6 address on the overlay: %s", error)
-        else:
-            self.has_ipv6 = True
+            _log.info("no IPv6 address on the overlay: %s", error)
 
     def shown_address(self) -> str:
         """Return the address to show: the IPv4 one, else the ULA."""

@@ -14,7 +14,7 @@ from mesh import events
 from mesh.addresses import Endpoint
 from mesh.cli.announce import joined_line, print_invite_code, print_line
 from mesh.cli.dispatch import Dispatcher, Surroundings
-from mesh.cli.embedded import embedded_host_ports, is_told_to_others
+from mesh.cli.embedded import embedded_host_ports, is_told_to_others, places_for_others
 from mesh.cli.invite import Invite, format_invite
 from mesh.cli.membership import Membership
 from mesh.cli.overlay import Overlay, clash_warning, networks_of
@@ -147,10 +147,15 @@ class RunningEdge:
             raise MeshError("no supernode has answered yet, so there is no invite; try again later")
         membership = self._plan.membership
         host_ports = self._host_ports[self._used_target]
-        told = [place for place in host_ports if place.host != "127.0.0.1"]
+        told = places_for_others(host_ports)
+        if not told:
+            raise MeshError(
+                f"no invite: the supernode is known here as {host_ports[0]} only, which means"
+                " nothing elsewhere; join with --supernode and an address that others can reach"
+            )
         return format_invite(
             Invite(
-                host_ports=tuple(told) or host_ports,
+                host_ports=told,
                 community=membership.keys.name,
                 fingerprint=fingerprint,
                 is_open=membership.secret is None,
@@ -221,9 +226,13 @@ class RunningEdge:
         line = joined_line(config.community.name, config.name, self._tap.name, address, place)
         print_line(line, self._out)
         if self._plan.hosted_port or self._plan.membership.was_made:
-            url = self.invite()
-            print_line(f"invite: {url}", self._out)
-            print_invite_code(url)
+            try:
+                url = self.invite()
+            except MeshError as error:
+                _log.warning("%s", error)
+            else:
+                print_line(f"invite: {url}", self._out)
+                print_invite_code(url)
 
     # The machine's networks
 

@@ -14,8 +14,8 @@ from mesh.events import Event
 from mesh.net.lan import FoundSupernode
 from mesh.net.state import StateDir
 
-RESOLVE_INTERVAL = 5.0  # s; between attempts while a supernode is out of reach
-PATIENCE = 3.0  # s; without an answer before the user is told
+RESOLVE_INTERVAL = 3.0  # s; between attempts while a supernode is out of reach
+PATIENCE = 2.5  # s; without an answer before the user is told
 REMINDER_INTERVAL = 30.0  # s; between lines about one supernode that stays out of reach
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ def found_target(found: Iterable[FoundSupernode]) -> SupernodeTarget | None:
     usable = [one for one in found if one.serves_us] or [one for one in found if one.takes_any]
     if not usable:
         return None
-    best = usable[0]
+    # A link-local address has a zone: good for us, but in an invite it would mean nothing.
+    best = min(usable, key=lambda one: "%" in one.endpoint.host)
     place = HostPort(best.endpoint.host, best.endpoint.port)
     return SupernodeTarget((place,), best.fingerprint, "join again", is_kept=False)
 
