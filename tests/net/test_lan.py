@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mesh.addresses import Endpoint
 from mesh.constants import LAN_GROUP_IPV4, LAN_PORT
 from mesh.net.lan import (
+    FoundSupernode,
     LanResponder,
     _answer_untrusted,
     _read_answer_untrusted,
@@ -35,7 +36,7 @@ def serving(*communities: bytes, takes_any: bool = False, port: int = 7777) -> L
     return LanResponder(FINGERPRINT, port, takes_any, community_of)
 
 
-def read(answer: bytes, query: LanQuery, community_id: bytes = COMMUNITY) -> Any:
+def read(answer: bytes, query: LanQuery, community_id: bytes = COMMUNITY) -> FoundSupernode | None:
     return _read_answer_untrusted(answer, ("192.168.7.1", 7778), query, community_id)
 
 
@@ -44,6 +45,7 @@ def test_a_supernode_that_serves_the_community_shows_that_it_does() -> None:
     answer = _answer_untrusted(query.encode(), serving(OTHER_COMMUNITY, COMMUNITY))
     assert answer is not None
     found = read(answer, query)
+    assert found is not None
     assert found.serves_us
     assert not found.takes_any
     assert found.endpoint == Endpoint("192.168.7.1", 7777)
@@ -56,6 +58,7 @@ def test_a_supernode_of_other_communities_keeps_silent_unless_it_takes_any() -> 
     answer = _answer_untrusted(query.encode(), serving(OTHER_COMMUNITY, takes_any=True))
     assert answer is not None
     found = read(answer, query)
+    assert found is not None
     assert found.takes_any
     assert not found.serves_us
 
