@@ -11,6 +11,7 @@ from mesh.errors import RefusalReason, RegistrationRefused
 from mesh.events import DropReason, EdgeGone, EdgeRegistered, Event
 from mesh.wire.inner import wrap_control
 from mesh.wire.messages import (
+    TOKEN_BYTES,
     Gone,
     Leave,
     Lookup,
@@ -101,20 +102,21 @@ class Registrar:
         """Do what a registered edge asks for in a message that verified under ``session``."""
         match message:
             case Ping():
-                digest = registration.community.digest
-                pong = Pong(message.token, origin.endpoint, digest)
-                self._tell(registration.session, origin, pong, now)
+                self._answer_ping(registration, origin, message, now)
             case Pong():
-                pass
+                if origin == _origin_of(registration) and message.token == registration.proof_token:
+                    registration.proof_token = b""
             case Leave():
                 self._forget([registration], "left", now)
+            case Lookup() | Register() if not registration.is_proved:
+                self._count_drop(DropReason.UNKNOWN_SENDER, 1)
             case Lookup() | Register() if not registration.lookup_bucket.take(1, now):
                 self._count_drop(DropReason.RATE_LIMITED, 1)
             case Lookup():
                 self._send_members(registration, now)
             case Register():
                 # Repeated since our answer was lost; the session before says nothing new.
-                if session is registration.session:
+                if session is registration.session and origin == _origin_of(registration):
                     self.handle_register(session, origin, message, now)
             case _:
                 self._count_drop(DropReason.UNKNOWN_MESSAGE, 1)
@@ -123,12 +125,13 @@ class Registrar:
         """Follow an edge to the source of its newest datagram and tell the others (roaming).
 
         An edge that moves more often than once a second stays where it was for the moment: each
-        move costs a datagram to every member.
+        move costs a datagram to every member. Until it has proved that it receives there it hears
+        nothing but answers of about the size of what it sends.
         """
         if not registration.move_bucket.take(1, now):
             self._count_drop(DropReason.RATE_LIMITED, 1)
             return
-        if self._registry.move(registration, origin.endpoint, origin.socket):
+        if self._registry.move(registration, *origin, self._entropy(TOKEN_BYTES)):
             self._introduce(registration, now)
 
     def expire(self, now: float) -> None:
@@ -138,6 +141,14 @@ class Registrar:
     def say_goodbye(self, now: float) -> None:
         """Tell every edge that we stop (section 10.6)."""
         self._tell_all(self._registry, Shutdown(), now)
+
+    def _answer_ping(
+        self, registration: Registration, origin: Origin, ping: Ping, now: float
+    ) -> None:
+        pong = Pong(ping.token, origin.endpoint, registration.community.digest)
+        self._tell(registration.session, origin, pong, now)
+        if not registration.is_proved and origin == _origin_of(registration):
+            self._tell(registration.session, origin, Ping(registration.proof_token), now)
 
     # Registration.
 
@@ -218,7 +229,9 @@ class Registrar:
     def _tell_all(self, edges: Iterable[Registration], message: Message, now: float) -> None:
         body = wrap_control(encode_message(message))
         for each in edges:
-            self._seal_for(each.session, _origin_of(each), body, now)
+            # Who is left out sees it by the digest of the next pong, and looks it up.
+            if each.is_proved:
+                self._seal_for(each.session, _origin_of(each), body, now)
 
     def _tell(self, session: Session, origin: Origin, message: Message, now: float) -> None:
         self._seal_for(session, origin, wrap_control(encode_message(message)), now)

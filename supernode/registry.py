@@ -65,6 +65,7 @@ class Registration:
         previous: the one before, still opened under.
         registered_at: since when, renewals not counted.
         heard_at: when anything last verified.
+        proof_token: what a ping to a new endpoint asked to be repeated, or empty: see `is_proved`.
     """
 
     edge: EdgeId
@@ -80,8 +81,18 @@ class Registration:
     lookup_bucket: TokenBucket
     move_bucket: TokenBucket
     previous: Session | None = None
+    proof_token: bytes = b""
     relayed_bytes: int = 0
     relayed_datagrams: int = 0
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the edge has shown that it receives at its endpoint.
+
+        A handshake shows it; a datagram that verifies does not, since its source may be forged by
+        the edge itself, to have a list of a thousand members sent to somebody else.
+        """
+        return not self.proof_token
 
     @property
     def relay_id(self) -> int:
@@ -202,16 +213,20 @@ class Registry:
                 del self._by_index[registration.previous.our_index]
             registration.previous = registration.session
             registration.session = candidate.session
+            registration.proof_token = b""
             self._by_index[candidate.session.our_index] = registration
         registration.heard_at = now
         registration.endpoint = candidate.endpoint
         registration.socket = candidate.socket
         return self._change_member(registration, member)
 
-    def move(self, registration: Registration, endpoint: Endpoint, socket: SocketId) -> bool:
-        """Set where an edge is; False if what others know of it stays the same."""
+    def move(
+        self, registration: Registration, endpoint: Endpoint, socket: SocketId, proof_token: bytes
+    ) -> bool:
+        """Set where an edge is, unproved; False if what others know of it stays the same."""
         registration.endpoint = endpoint
         registration.socket = socket
+        registration.proof_token = proof_token
         return self._change_member(registration, replace(registration.member, endpoint=endpoint))
 
     def remove(self, registration: Registration) -> None:

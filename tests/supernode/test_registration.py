@@ -17,6 +17,7 @@ from mesh.wire.messages import (
     Lookup,
     Members,
     Ping,
+    Pong,
     Registered,
     ReplacedMessage,
     Shutdown,
@@ -28,6 +29,7 @@ from tests.supernode.bench import (
     ScriptedEdge,
     community_keys,
     digest_of,
+    is_within_limit,
     named_in,
     refusal_of,
 )
@@ -349,6 +351,49 @@ def test_an_edge_that_moves_is_followed_and_announced() -> None:
     edge.inbox.clear()
     other.send(other.envelope(edge))
     assert edge.inbox
+
+
+def test_a_list_of_members_never_goes_where_an_edge_only_claims_to_be() -> None:
+    bench = Bench()
+    edge, *others = [bench.registered() for _ in range(30)]
+    bench.sent.clear()
+    register = edge.registration()
+    received = 0
+    for message in (Lookup(), register, Lookup(), Ping(b"12345678"), register, Lookup()):
+        datagram = edge.seal(message)
+        received += len(datagram)
+        bench.receive(datagram, ROAMED)
+    others[0].move_to(Endpoint("203.0.113.51", 1))
+    others[0].ping()
+    bench.registered()
+    there = [each for each in bench.sent if each.destination == ROAMED]
+    assert is_within_limit(there, received)
+
+
+def test_an_edge_that_answers_where_it_moved_to_gets_lists_again() -> None:
+    bench = Bench()
+    edge, other = bench.registered(), bench.registered()
+    edge.read()
+    edge.move_to(ROAMED)
+    assert edge.say(Lookup()) == []
+    pong, proof = edge.say(Ping(b"12345678"))
+    assert isinstance(pong, Pong)
+    assert isinstance(proof, Ping)
+    bench.receive(edge.seal(Pong(bytes(8), None)), ROAMED)
+    assert edge.say(Lookup()) == []
+    edge.say(Pong(proof.token, None))
+    assert named_in(edge.say(Lookup())) == keys_of(other)
+
+
+def test_a_renewed_handshake_proves_a_new_endpoint_too() -> None:
+    bench = Bench()
+    edge, other = bench.registered(), bench.registered()
+    edge.move_to(ROAMED)
+    edge.ping()
+    edge.shake()
+    edge.register()
+    edge.read()
+    assert named_in(edge.say(Lookup())) == keys_of(other)
 
 
 def test_a_replayed_or_late_datagram_from_elsewhere_moves_nothing() -> None:
