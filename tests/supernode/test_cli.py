@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,10 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 import mesh
+from mesh.addresses import parse_endpoint
+from mesh.crypto.identity import Identity
+from mesh.wire.messages import Registered
 from supernode import tables
 from supernode.cli import build_parser, config_of, main
+from tests.supernode.bench import community_keys
+from tests.supernode.socket_edge import SocketEdge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +77,31 @@ def test_an_interrupt_ends_it_cleanly_too(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["identity.key"]
+
+
+def register(line: str, identity: Identity) -> str:
+    """Register at the supernode that printed ``line``; return the lease."""
+    place, _, fingerprint = line.strip().removeprefix("listening on ").partition(", key ")
+
+    async def main() -> str:
+        edge = SocketEdge(parse_endpoint(place), fingerprint, identity)
+        with trio.fail_after(20):
+            answer = await edge.register(community_keys())
+        edge.socket.close()
+        assert isinstance(answer, Registered)
+        return answer.address
+
+    return trio.run(main)
+
+
+def test_key_and_leases_survive_kill_9_and_its_socket_is_no_obstacle(tmp_path: Path) -> None:
+    first, second = (Identity.generate(os.urandom) for _ in range(2))
+    with running(tmp_path) as (process, lines):
+        leases = [register(lines[0], first), register(lines[0], second)]
+        process.send_signal(signal.SIGKILL)
+    with running(tmp_path) as (_, lines_after):
+        assert lines_after[0].partition("key")[2] == lines[0].partition("key")[2]
+        assert [register(lines_after[1], each) for each in (first, second)] == leases
 
 
 @pytest.mark.parametrize(

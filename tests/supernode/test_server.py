@@ -12,29 +12,22 @@ import trio
 
 from mesh.addresses import EdgeId, Endpoint
 from mesh.crypto.community import CommunityKeys
-from mesh.crypto.handshake import SupernodeInitiator
-from mesh.crypto.identity import Identity, fingerprint_of
-from mesh.crypto.session import Session
-from mesh.crypto.suite import Suite
+from mesh.crypto.identity import Identity
 from mesh.errors import ConfigError, RefusalReason, StateError
 from mesh.net.control import call
 from mesh.net.paths import control_path
-from mesh.wire.inner import open_control_untrusted, wrap_control
+from mesh.wire.lan import lan_query_tag
 from mesh.wire.messages import (
-    AddressMode,
-    Message,
     RefusedMessage,
-    Register,
     Registered,
     Shutdown,
-    decode_message,
-    encode_message,
 )
 from supernode.config import SupernodeConfig
 from supernode.lease_keeper import LeaseKeeper
 from supernode.server import CONTROL_NAME, SupernodeServer
 from supernode.store.contract import Changes
 from supernode.store.sqlite import SqliteStore
+from tests.supernode.socket_edge import SocketEdge
 
 LOOPBACK = "127.0.0.1:0"
 HOME = CommunityKeys.from_root("home", hashlib.blake2s(b"home").digest())
@@ -55,46 +48,14 @@ def serve(config: SupernodeConfig, test: Callable[[SupernodeServer], Awaitable[N
     trio.run(main)
 
 
-class SocketEdge:
-    """An edge on a real socket that registers and listens."""
-
-    def __init__(self, server: SupernodeServer, identity: Identity) -> None:
-        endpoint = server.endpoints[0]
-        family = socket.AF_INET6 if endpoint.is_ipv6 else socket.AF_INET
-        self.socket = trio.socket.socket(family, socket.SOCK_DGRAM)
-        self.server = server
-        self.endpoint = endpoint
-        self.identity = identity
-        self.session: Session
-
-    async def register(self, community: CommunityKeys = HOME) -> Message:
-        await self.socket.connect(self.endpoint)
-        initiator = SupernodeInitiator(self.identity, Suite.AESGCM_SHA256, 7, os.urandom)
-        await self.socket.send(initiator.datagram)
-        key = initiator.receive_response_untrusted(await self.socket.recv(2000))
-        assert fingerprint_of(key) == self.server.fingerprint
-        confirmation, self.session = initiator.confirm(trio.current_time())
-        await self.socket.send(confirmation)
-        message = Register(
-            community=community.community_id,
-            signature=community.sign_registration(self.session.handshake_hash),
-            instance=bytes(8),
-            mode=AddressMode.AUTO,
-            address="",
-            subnets=tuple(str(subnet) for subnet in community.subnet_proposals()),
-            aes=True,
-        )
-        await self.socket.send(self.session.seal(wrap_control(encode_message(message))))
-        return await self.read()
-
-    async def read(self) -> Message:
-        plaintext = self.session.open_untrusted(await self.socket.recv(2000))
-        return decode_message(bytes(open_control_untrusted(plaintext)))
+def edge_of(server: SupernodeServer, identity: Identity | None = None) -> SocketEdge:
+    identity = identity or Identity.generate(os.urandom)
+    return SocketEdge(server.endpoints[0], server.fingerprint, identity)
 
 
 async def registered(server: SupernodeServer, identity: Identity | None = None) -> Registered:
-    edge = SocketEdge(server, identity or Identity.generate(os.urandom))
-    answer = await edge.register()
+    edge = edge_of(server, identity)
+    answer = await edge.register(HOME)
     edge.socket.close()
     assert isinstance(answer, Registered)
     return answer
@@ -143,8 +104,8 @@ def test_every_edge_is_told_of_the_stop(tmp_path: Path) -> None:
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 await nursery.start(server.run)
-                edge = SocketEdge(server, Identity.generate(os.urandom))
-                await edge.register()
+                edge = edge_of(server)
+                await edge.register(HOME)
                 await edge.read()
                 nursery.cancel_scope.cancel()
             assert isinstance(await edge.read(), Shutdown)
@@ -178,7 +139,7 @@ def test_commands_are_answered_on_the_control_socket(tmp_path: Path) -> None:
 
 def test_an_embedded_supernode_serves_one_community(tmp_path: Path) -> None:
     async def test(server: SupernodeServer) -> None:
-        stranger = SocketEdge(server, Identity.generate(os.urandom))
+        stranger = edge_of(server)
         answer = await stranger.register(ELSEWHERE)
         stranger.socket.close()
         assert isinstance(answer, RefusedMessage)
@@ -193,15 +154,28 @@ def test_several_addresses_are_served_by_one_engine(tmp_path: Path) -> None:
         assert len(server.endpoints) == 3
         members = set()
         for endpoint in server.endpoints:
-            edge = SocketEdge(server, Identity.generate(os.urandom))
+            edge = edge_of(server)
             edge.endpoint = endpoint
-            answer = await edge.register()
+            answer = await edge.register(HOME)
             edge.socket.close()
             assert isinstance(answer, Registered)
             members.add(answer.members)
         assert members == {1, 2, 3}
 
     serve(config(tmp_path, listen=(LOOPBACK, LOOPBACK, "127.0.0.2:0")), test)
+
+
+def test_a_lan_query_for_a_served_community_is_recognised(tmp_path: Path) -> None:
+    nonce = bytes(range(16))
+
+    async def test(server: SupernodeServer) -> None:
+        tag = lan_query_tag(HOME.community_id, nonce)
+        assert server._community_of(nonce, tag) is None
+        await registered(server)
+        assert server._community_of(nonce, tag) == HOME.community_id
+        assert server._community_of(bytes(16), tag) is None
+
+    serve(config(tmp_path), test)
 
 
 def test_a_taken_port_is_an_error_unless_any_will_do(tmp_path: Path) -> None:
