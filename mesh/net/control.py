@@ -56,12 +56,13 @@ async def serve_control(
     """
     listener, made = _listen(path)
     limit = trio.CapacityLimiter(_MAX_CONNECTIONS)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await _serve_connection(stream, dispatch, limit)
+
     try:
-        async with trio.open_nursery() as nursery:
-            task_status.started()
-            while True:
-                connection, _ = await listener.accept()
-                nursery.start_soon(_serve_connection, connection, dispatch, limit)
+        task_status.started()
+        await trio.serve_listeners(serve, [trio.SocketListener(listener)])
     finally:
         listener.close()
         _remove_own(path, made)
@@ -103,21 +104,15 @@ def _replies(lines: Iterator[bytes]) -> Iterator[Any]:
 
 
 async def _serve_connection(
-    connection: trio.socket.SocketType, dispatch: Dispatch, limit: trio.CapacityLimiter
+    stream: trio.SocketStream, dispatch: Dispatch, limit: trio.CapacityLimiter
 ) -> None:
-    stream = trio.SocketStream(connection)
-    try:
-        limit.acquire_nowait()
-    except trio.WouldBlock:
-        stream.socket.close()
-        return
-    try:
-        await _answer(stream, dispatch)
-    except trio.BrokenResourceError:
-        pass  # the client hung up
-    finally:
-        limit.release()
-        stream.socket.close()
+    async with stream:
+        with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # full, or hung up
+            limit.acquire_nowait()
+            try:
+                await _answer(stream, dispatch)
+            finally:
+                limit.release()
 
 
 async def _answer(stream: trio.SocketStream, dispatch: Dispatch) -> None:

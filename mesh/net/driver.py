@@ -9,7 +9,6 @@ import errno
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar, cast
 
 import trio
@@ -17,7 +16,8 @@ import trio
 from mesh.addresses import Endpoint
 from mesh.engine import Engine, FrameEngine, FrameIovec, OutgoingDatagrams, SocketId
 from mesh.errors import DeviceUnavailable, MeshError, StateError
-from mesh.events import DropReason, Event
+from mesh.events import Event
+from mesh.net.counters import DriverCounters, count_error
 from mesh.net.log_limit import LogLimit
 from mesh.net.tap import TAP_READ_BYTES, Tap
 from mesh.net.udp import RECEIVE_BUFFER_BYTES, UdpPort
@@ -39,39 +39,6 @@ GOODBYE_TIMEOUT: Final = 2.0
 _ERROR_ROUNDS: Final = 3
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class DriverCounters:
-    """What the driver has moved and lost, all since its start.
-
-    Attributes:
-        datagram_batches_received: successful reads of sockets.
-        datagram_batches_sent: successful sends.
-        send_would_block: sends dropped since the socket's buffer was full (EAGAIN).
-        send_errors: sends the kernel refused, by errno name.
-        receive_errors: errors that reads of sockets reported (ICMP), by errno name.
-        frames_read: successful TAP reads.
-        frames_written: successful TAP writes.
-        tap_errors: TAP reads and writes the kernel refused, by errno name.
-    """
-
-    datagram_batches_received: int = 0
-    datagram_batches_sent: int = 0
-    send_would_block: int = 0
-    send_errors: dict[str, int] = field(default_factory=dict)
-    receive_errors: dict[str, int] = field(default_factory=dict)
-    frames_read: int = 0
-    frames_written: int = 0
-    tap_errors: dict[str, int] = field(default_factory=dict)
-
-    def drops(self) -> dict[str, int]:
-        """Return the drops under the names of `mesh.events.DropReason`, zeros left out."""
-        drops = {
-            DropReason.SEND_ERROR.value: self.send_would_block + sum(self.send_errors.values()),
-            DropReason.TAP_ERROR.value: sum(self.tap_errors.values()),
-        }
-        return {reason: count for reason, count in drops.items() if count}
 
 
 class Driver:
@@ -144,10 +111,12 @@ class Driver:
         """Run one engine call with the current time, then drain the engine's outputs.
 
         For what does not come from a socket: control commands, new supernode addresses. Example:
-        ``driver.step(lambda now: engine.probe(peer, token, now))``. Only while `run` is running.
+        ``driver.step(lambda now: engine.probe(peer, token, now))``. Outputs of a step before `run`
+        are drained when it starts; those of a step after its end are not.
         """
         result = call(trio.current_time())
-        self._drain()
+        if self._nursery is not None:
+            self._drain()
         return result
 
     # -- tasks -----------------------------------------------------------------------------------
@@ -234,7 +203,7 @@ class Driver:
         try:
             batch = port.receive_into(buffer)
         except OSError as error:  # an ICMP error for an earlier send; the next read may succeed
-            _count(self.counters.receive_errors, error)
+            count_error(self.counters.receive_errors, error)
             return True
         if batch is None:
             return False
@@ -344,7 +313,7 @@ class Driver:
         batch: OutgoingDatagrams,
         error: OSError,
     ) -> None:
-        name = _count(self.counters.send_errors, error)
+        name = count_error(self.counters.send_errors, error)
         errors[batch.socket, batch.destination] = error.errno or errno.EIO
         self._log_rarely(
             f"send {name}",
@@ -353,7 +322,7 @@ class Driver:
         )
 
     def _count_tap_error(self, error: OSError) -> None:
-        name = _count(self.counters.tap_errors, error)
+        name = count_error(self.counters.tap_errors, error)
         what = "it is down" if error.errno == errno.EIO else str(error.strerror)
         interface = self._tap.name if self._tap is not None else ""
         self._log_rarely(
@@ -396,10 +365,3 @@ class Driver:
 def _kept(datagrams: list[OutgoingDatagrams]) -> list[OutgoingDatagrams]:
     """Copy lent datagrams, which the engine may overwrite in its next call."""
     return [batch._replace(buffers=(b"".join(batch.buffers),)) for batch in datagrams]
-
-
-def _count(counters: dict[str, int], error: OSError) -> str:
-    """Count ``error`` under the name of its errno and return that name."""
-    name = errno.errorcode.get(error.errno or 0, "UNKNOWN")
-    counters[name] = counters.get(name, 0) + 1
-    return name

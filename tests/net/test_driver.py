@@ -212,6 +212,29 @@ def test_a_step_returns_its_result_and_drains() -> None:
     trio.run(main)
 
 
+def test_a_step_before_the_run_is_drained_by_it_and_one_after_it_does_no_harm() -> None:
+    told: list[Event] = []
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        port = open_udp(socket.AF_INET, "127.0.0.1")
+        driver = Driver(engine, {0: port}, on_event=told.append)
+        with await open_client() as client:
+            destination = Endpoint(*client.getsockname())
+            driver.step(lambda _: (engine.say(b"early", destination), engine.events.append(UP)))
+            assert told == []
+            async with trio.open_nursery() as nursery:
+                await nursery.start(driver.run)
+                with trio.fail_after(5):
+                    assert await client.recv(100) == b"early"
+                nursery.cancel_scope.cancel()
+        assert told == [UP]
+        driver.step(lambda _: engine.events.append(DOWN))
+        assert told == [UP]
+
+    trio.run(main)
+
+
 def test_a_refused_send_is_reported_counted_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
