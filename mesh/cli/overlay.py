@@ -71,6 +71,7 @@ class Overlay:
         self._has_broadcast_routes = settings.broadcast_routes
         self._ula = ula
         self._address = ""
+        self._has_ula = False
 
     async def apply(self, address: str) -> None:
         """Configure the leased or fixed ``address`` (CIDR, or "" for none) beside the ULA.
@@ -110,6 +111,16 @@ class Overlay:
             )
         except ConfigError as error:  # the machine has IPv6 switched off
             _log.info("no IPv6 address on the overlay: %s", error)
+        else:
+            self._has_ula = True
+
+    def was_stripped(self, addresses: Iterable[LocalAddress]) -> bool:
+        """Whether the kernel has taken the ULA, and so our routes: the interface was down.
+
+        Down and up again may be over before the watcher of links has looked.
+        """
+        ours = {one.address.ip for one in addresses if one.index == self._index}
+        return self._has_ula and self._ula.ip not in ours
 
     def shown_address(self) -> str:
         """Return the address to show: the IPv4 one, else the ULA."""

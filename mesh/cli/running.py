@@ -266,6 +266,8 @@ class RunningEdge:
             await trio.sleep(SETTLING_TIME)
             self._addresses_changed = trio.Event()
             await self._refresh_addresses()
+            if self._overlay.was_stripped(await link.local_networks()):
+                await self._overlay.restore()
             for watch in self._watches:
                 watch.wake()
 
