@@ -7,8 +7,9 @@ counts in Python is per call.
 
 A driver calls one input method at a time, then drains the outputs in this order:
 ``events_to_report``, ``datagrams_to_send``, ``frames_to_write``. Buffers are lent: what a driver
-hands in may be reused as soon as the call returns, and what an engine hands out is valid until the
-driver's next call into it. Whoever keeps bytes for longer copies them.
+hands in may be reused once the outputs of that call have been drained and sent (so that a relay
+forwards a batch without copying it), and what an engine hands out is valid until the driver's next
+call into it. Whoever keeps bytes for longer copies them.
 """
 
 import enum

@@ -419,6 +419,8 @@ class EdgeEngine:
 
     def _handle_news(self, news: News, now: float) -> None:
         registration = self._registration
+        if registration.via is None:
+            return  # not registered yet: `registered` will name them again
         self._local.seen_as = registration.seen_as
         self._context.outbox.set_our_relay_id(registration.relay_id)
         for edge_id in news.changed:
@@ -431,15 +433,26 @@ class EdgeEngine:
     def _introduce(self, edge_id: EdgeId, now: float, *, is_newcomer: bool) -> None:
         registration = self._registration
         member = registration.membership.members[edge_id]
-        peer = self._peer_for(member.key)
-        if peer is None or registration.via is None:
+        peer = self._peer_for(member.key) if self._is_key_usable(edge_id, member.key) else None
+        via = registration.via
+        if peer is None or via is None:
             self._context.drop(DropReason.TABLE_FULL)
             return
-        relay = Via(registration.via.socket, registration.via.endpoint, member.relay_id)
+        relay = Via(via.socket, via.endpoint, member.relay_id)
         peer.introduced(member, relay, now, loopback=self._is_on_loopback)
         if peer.sessions.current is None:
             peer.punch()
             peer.want_session(now if is_newcomer else now + INITIATE_FALLBACK)
+
+    def _is_key_usable(self, edge_id: EdgeId, static_key: bytes) -> bool:
+        """Whether a key that a supernode names is one that a handshake can be made with."""
+        if edge_id in self._peers:
+            return True
+        try:
+            self._config.identity.exchange(static_key)
+        except NotAuthentic:
+            return False
+        return True
 
     def _peer_for(self, static_key: bytes) -> Peer | None:
         edge_id = edge_id_of(static_key)

@@ -41,7 +41,7 @@ ROUND_INTERVAL_MIN = 2.0  # s between rounds that a peer's hellos can cause
 SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
 
 
-# Not ipaddress's is_private, which takes in the documentation networks that labs use as public ones.
+# Not ipaddress's is_private: that takes in the documentation networks, which labs use as public ones.
 _LAN_NETWORKS = [
     ipaddress.ip_network(network)
     for network in (
@@ -205,12 +205,28 @@ class PathTable:
                 path.next_ping_at = now
 
     def heard_from(self, via: Via, now: float) -> None:
-        """Learn that the newest datagram so far came by a way that is not proved (section 12.5)."""
+        """Learn that the newest datagram so far came by a way that is not proved (section 12.5).
+
+        The peer may have roamed, so the path in use is in doubt until it answers: whichever of the
+        two is validated first carries on.
+        """
         path = self.add_candidate(via, Source.SEEN, now)
-        if path is not None and not path.is_validated:
-            path.next_ping_at = min(
-                path.next_ping_at, max(now, path.last_ping_at + SEEN_PING_INTERVAL)
-            )
+        if path is None or path.is_validated:
+            return
+        path.next_ping_at = min(path.next_ping_at, max(now, path.last_ping_at + SEEN_PING_INTERVAL))
+        if self.active is not None and not self.active.is_relay:
+            self._doubt(self.active, now)
+
+    def doubt_all(self, now: float) -> None:
+        """React to a restart of the peer: no path that was proved before it is trusted."""
+        for path in self._direct.values():
+            self._doubt(path, now)
+
+    def _doubt(self, path: Path, now: float) -> None:
+        if path.is_trusted(now):
+            path.last_pong_at = now - TRUST_LIFETIME
+            path.next_ping_at = min(path.next_ping_at, now)
+            self.fresh_until = -math.inf
 
     def withdraw(self, via: Via, now: float) -> None:
         """React to a fatal send error: the way is unproved again, and frames leave it at once."""

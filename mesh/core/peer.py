@@ -84,6 +84,8 @@ class Peer:
         self._attempts = 0
         self._cookie: bytes | None = None
         self._hinted_at = -math.inf
+        self._their_epoch = 0
+        self._has_restarted = False
         self._hellos_unanswered = 0
         # Random, so that the peer does not take pieces after our restart for copies of old ones.
         self._frame_number = int.from_bytes(context.entropy(2), "big")
@@ -232,6 +234,9 @@ class Peer:
     def respond(self, initiation: PeerInitiation, via: Via, now: float) -> None:
         """Answer an initiation that verified and is no replay."""
         context = self._context
+        epoch = initiation.number >> 32
+        self._has_restarted = epoch != self._their_epoch
+        self._their_epoch = epoch
         index = context.indexes.allocate(self)
         response, session = initiation.respond(index, context.entropy, now)
         context.indexes.establish(session, self)
@@ -247,6 +252,9 @@ class Peer:
             self._initiator = None
         self._attempts = 0
         self._context.timers.cancel(Timer.HANDSHAKE, self.edge_id)
+        if self._has_restarted:
+            self._has_restarted = False
+            self.paths.doubt_all(now)
         self._session_changed(via, now)
 
     def _session_changed(self, via: Via, now: float) -> None:
@@ -288,8 +296,10 @@ class Peer:
         self.last_heard_at = now
         if session is self.sessions.next:
             self.confirm_next(via, now)
-        if is_newest and not via.relay_id and self.paths.find(via) is None:
-            self._heard(via, now)
+        if is_newest and not via.relay_id:
+            path = self.paths.find(via)
+            if path is None or not path.is_validated:
+                self._heard(via, now)
 
     def _heard(self, via: Via, now: float) -> None:
         self.last_heard_at = now

@@ -7,7 +7,7 @@ the session in use, so that renewing a registration never interrupts it:
                        │  ▲                               │
                        └──┴───── retry timer, refused ────┘
 
-A registration is *connected* from ``registered`` until three pings in a row draw no pong. Anything
+A registration is *connected* from ``registered`` until five pings in a row draw no pong. Anything
 that is not authenticated (hints, version refusals) makes it ask again and changes nothing else.
 """
 
@@ -59,7 +59,7 @@ from mesh.wire.messages import (
 )
 
 REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
-CONFIRMATIONS_PER_ATTEMPT = 3  # then the handshake starts anew
+CONFIRMATIONS_PER_ATTEMPT = 5  # then the handshake starts anew
 INSTANCE_BYTES = 8
 
 
@@ -165,7 +165,7 @@ class Registration:
             return
         if not self._endpoints:
             self._attempts += 1
-            self._set_retry_timer(now)  # the name may resolve later
+            self._set_retry_timer(now, self._attempts)  # the name may resolve later
             return
         context = self._context
         endpoint = self._endpoints[self._attempts % len(self._endpoints)]
@@ -179,10 +179,10 @@ class Registration:
         )
         self._attempt = _Attempt(initiator, Via(udp_socket_for(endpoint), endpoint))
         context.outbox.send(self._attempt.via, initiator.datagram)
-        self._set_retry_timer(now)
+        self._set_retry_timer(now, self._attempts)
 
-    def _set_retry_timer(self, now: float) -> None:
-        step = min(self._attempts, len(HANDSHAKE_RETRY_INTERVALS) - 1)
+    def _set_retry_timer(self, now: float, tries: int) -> None:
+        step = min(tries, len(HANDSHAKE_RETRY_INTERVALS) - 1)
         interval = HANDSHAKE_RETRY_INTERVALS[step]
         at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
         self._context.timers.set(Timer.REGISTER, self.number, at)
@@ -255,7 +255,7 @@ class Registration:
         )
         self._context.outbox.send(attempt.via, attempt.confirmation)
         self._send(attempt.via, session, register)
-        self._set_retry_timer(now)
+        self._set_retry_timer(now, attempt.confirmations_sent - 1)
 
     def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
         """Take in a cookie: the supernode is under load and wants to see it before it works.
@@ -292,7 +292,7 @@ class Registration:
         message = decode_message(open_control_untrusted(session.open_untrusted(datagram)))
         match message:
             case Registered():
-                self._receive_registered(message, session, now)
+                return self._receive_registered(message, session, now)
             case RefusedMessage():
                 self._receive_refused(message, now)
             case Pong():
@@ -324,10 +324,10 @@ class Registration:
             case _:
                 self._context.drop(DropReason.UNKNOWN_MESSAGE)
 
-    def _receive_registered(self, message: Registered, session: Session, now: float) -> None:
+    def _receive_registered(self, message: Registered, session: Session, now: float) -> News:
         attempt = self._attempt
         if attempt is None or attempt.session is not session:
-            return  # the answer to a register that we repeated
+            return NO_NEWS  # the answer to a register that we repeated
         self._attempt = None
         self._attempts = 0
         if self._previous is not None:
@@ -351,6 +351,8 @@ class Registration:
             self._context.events.append(
                 events.Registered(self.number, message.address, message.endpoint, is_first)
             )
+        # The list of members may have overtaken this answer.
+        return News(list(self.membership.members), [], is_list=True)
 
     def _update_ourselves(self) -> None:
         if self.seen_as is not None:
@@ -457,12 +459,15 @@ class Registration:
 
     def _digest_seen(self, digest: bytes, now: float) -> None:
         self.membership.receive_digest(digest, now)
-        self._context.timers.set(Timer.MEMBERSHIP, self.number, self.membership.lookup_at)
+        if self.is_connected:
+            self._context.timers.set(Timer.MEMBERSHIP, self.number, self.membership.lookup_at)
 
     def handle_membership_timer(self, now: float) -> None:
         """Ask for the full list where our view still differs."""
+        if not self.is_connected or self._session is None or self.via is None:
+            return
         self.membership.compare(now)
-        if self.membership.lookup_at <= now and self._session is not None and self.via is not None:
+        if self.membership.lookup_at <= now:
             self._send(self.via, self._session, Lookup())
             self.membership.lookup_sent(now)
         self._context.timers.set(Timer.MEMBERSHIP, self.number, self.membership.lookup_at)
