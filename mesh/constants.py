@@ -64,7 +64,7 @@ RELAY_BURST_BYTES = 16777216  # bytes; docs/protocol.md section 17
 RELAY_RATE_BYTES = 67108864  # bytes/s; docs/protocol.md section 17
 MAX_AMPLIFICATION = 3  # times; docs/protocol.md section 17
 
-HANDSHAKE_RETRY_INTERVALS = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)  # s; the last one repeats; section 5.3
+HANDSHAKE_RETRY_INTERVALS = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)  # s; the last one repeats; section 5.3
 PROBE_OFFSETS = (0.0, 0.1, 0.3, 0.7, 1.5, 3.0)  # s after the session is up; section 12.2
 LAN_GROUP_IPV4 = "239.255.77.78"  # section 14
 LAN_GROUP_IPV6 = "ff02::7778"  # section 14

@@ -303,7 +303,7 @@ class EdgeEngine:
                 usable = tuple(filter(self._local.may_be_candidate, message.candidates))
                 peer.receive_hello(message, usable, now, loopback=self._is_on_loopback)
                 if message.answer:
-                    peer.say_hello(now, answer=False)
+                    peer.say_hello(now, extra=via, answer=False)
             case Bye():
                 self._forget(peer)
             case _:

@@ -41,7 +41,7 @@ ROUND_INTERVAL_MIN = 2.0  # s between rounds that a peer's hellos can cause
 SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
 
 
-# Not ipaddress's is_private: that takes in the documentation networks, which labs use as public ones.
+# Not ipaddress's is_private: that takes in documentation networks, which labs use as public ones.
 _LAN_NETWORKS = [
     ipaddress.ip_network(network)
     for network in (

@@ -49,8 +49,9 @@ DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - I
 RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
 PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
 GIVE_UP_INTERVAL = 25.0  # s between handshakes with a member that has not answered for long
-EAGER_ATTEMPTS = 8
-MAX_HELLOS = 6  # unanswered ones; the next rekey says hello again
+EAGER_ATTEMPTS = 12
+HELLO_RETRY_MIN, HELLO_RETRY_MAX = 0.25, 2.0  # s; doubled from one to the other
+MAX_RENEWED_HELLOS = 4  # to a peer that has said hello before; the next rekey says it again
 
 
 class Peer:
@@ -354,11 +355,10 @@ class Peer:
         if extra is not None:
             vias[extra] = None
         self._send_by(tuple(vias), self._hello(answer), now)
-        if answer and self._hellos_unanswered < MAX_HELLOS:
+        if answer and (not self.is_up or self._hellos_unanswered < MAX_RENEWED_HELLOS):
+            interval = min(HELLO_RETRY_MIN * 2**self._hellos_unanswered, HELLO_RETRY_MAX)
             self._hellos_unanswered += 1
-            self._context.timers.set(
-                Timer.HELLO, self.edge_id, now + 0.25 * 2**self._hellos_unanswered
-            )
+            self._context.timers.set(Timer.HELLO, self.edge_id, now + interval)
 
     def say_bye(self, now: float) -> None:
         """Tell that we go."""
