@@ -205,6 +205,7 @@ class Host:
         self._clock = clock
         self._applications: dict[tuple[bool, int], Application] = {}
         self._next_port = 40000
+        self._routes: dict[str, tuple[Port, str] | None] = {}
 
     def plug_into(
         self, segment: Segment, addresses: list[str] | None = None, conditions: LinkConditions = LAN
@@ -212,12 +213,14 @@ class Host:
         """Add an interface, with the segment's next free addresses unless some are given."""
         port = segment.attach(self, addresses or segment.free_addresses(), conditions)
         self.ports.append(port)
+        self._routes.clear()
         return port
 
     def unplug(self, port: Port) -> None:
         """Remove an interface."""
         port.segment.detach(port)
         self.ports.remove(port)
+        self._routes.clear()
 
     def addresses(self) -> list[str]:
         """Return the addresses of all interfaces."""
@@ -244,16 +247,17 @@ class Host:
         Raises:
             NoRouteError: there is none.
         """
-        ipv6 = destination.is_ipv6
         if destination.host in self.addresses():
             packet = Packet(Endpoint(destination.host, udp_port), destination, payload)
             self._clock.after(0.0, lambda: self._deliver(packet))
             return
-        port = self._interface_towards(destination.host, ipv6=ipv6)
-        source = port.address_for(ipv6=ipv6) if port else None
-        if port is None or source is None:
+        if destination.host not in self._routes:
+            self._routes[destination.host] = self._route_towards(destination.host)
+        route = self._routes[destination.host]
+        if route is None:
             raise NoRouteError(f"{self.name} cannot reach {destination}")
         if not self.blocks_udp:
+            port, source = route
             port.send(Packet(Endpoint(source, udp_port), destination, payload, ttl or DEFAULT_TTL))
 
     def receive_packet(self, packet: Packet, port: Port) -> None:  # noqa: ARG002 - Node
@@ -267,10 +271,15 @@ class Host:
         if application is not None:
             application.receive_packet(packet)
 
-    def _interface_towards(self, host: str, *, ipv6: bool) -> Port | None:
-        candidates = [port for port in self.ports if port.address_for(ipv6=ipv6)]
+    def _route_towards(self, host: str) -> tuple[Port, str] | None:
+        """Return the interface that leads to an address, and the source address on it."""
         address = ipaddress.ip_address(host)
-        for port in candidates:
+        candidates = [
+            (port, source)
+            for port in self.ports
+            if (source := port.address_for(ipv6=address.version == 6)) is not None
+        ]
+        for port, source in candidates:
             if any(address in network for network in port.segment.networks):
-                return port
+                return port, source
         return candidates[0] if candidates else None

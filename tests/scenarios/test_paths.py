@@ -1,0 +1,205 @@
+"""Direct paths through every kind of NAT, the relay where there is none, and moves between them."""
+
+import itertools
+
+import pytest
+
+from mesh.events import PathChanged, PathKind
+from tests.virtual_edge import VirtualEdge
+from tests.virtual_nat import (
+    ADDRESS_RESTRICTED,
+    FULL_CONE,
+    HOME_ROUTER,
+    PORT_RESTRICTED,
+    SYMMETRIC,
+    NatBehaviour,
+)
+from tests.virtual_topology import Wiretap
+from tests.world import World
+
+CONES = [FULL_CONE, ADDRESS_RESTRICTED, PORT_RESTRICTED, HOME_ROUTER]
+
+
+def path_changes(*edges: VirtualEdge) -> int:
+    return sum(len(edge.reported(PathChanged)) for edge in edges)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), list(itertools.combinations_with_replacement(CONES, 2)), ids=str
+)
+def test_cone_nats_are_punched_within_three_seconds(
+    world: World, ours: NatBehaviour, theirs: NatBehaviour
+) -> None:
+    a = world.add_edge("a", world.add_nat(ours))
+    b = world.add_edge("b", world.add_nat(theirs))
+    world.run_until_direct(a, b, timeout=3)
+    assert world.ping(a, b) < 0.1
+
+
+@pytest.mark.parametrize("theirs", [None, FULL_CONE, ADDRESS_RESTRICTED])
+def test_a_symmetric_nat_reaches_what_does_not_look_at_ports(
+    world: World, theirs: NatBehaviour | None
+) -> None:
+    a = world.add_edge("a", world.add_nat(SYMMETRIC))
+    b = world.add_edge("b", world.add_nat(theirs) if theirs else None)
+    world.run_until_direct(a, b, timeout=4)
+    assert world.ping(a, b) < 0.1
+
+
+@pytest.mark.parametrize("theirs", [PORT_RESTRICTED, SYMMETRIC], ids=["restricted", "symmetric"])
+def test_a_symmetric_nat_and_a_port_restricted_one_use_the_relay(
+    world: World, theirs: NatBehaviour
+) -> None:
+    a = world.add_edge("a", world.add_nat(SYMMETRIC))
+    b = world.add_edge("b", world.add_nat(theirs))
+    world.run_until_all_are_joined()
+    for _ in range(60):
+        world.ping(a, b)
+        world.run_for(1)
+    assert a.path_kind(b) is b.path_kind(a) is PathKind.RELAY
+    assert path_changes(a, b) <= 2
+    world.check_frames()
+
+
+def test_two_edges_behind_one_nat_meet_on_the_lan(world: World) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a, b = (world.add_edge(name, nat) for name in "ab")
+    world.run_until_direct(a, b)
+    assert a.paths[b.edge_id].endpoint.host == b.host.addresses()[0]
+    assert world.ping(a, b) < 0.02
+
+
+def test_a_double_nat_is_punched(world: World) -> None:
+    carrier = world.add_nat(PORT_RESTRICTED, network="100.64.0.0/24")
+    a = world.add_edge("a", world.add_nat(PORT_RESTRICTED, behind=carrier))
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_until_direct(a, b)
+
+
+def test_firewalls_without_nat_are_punched(world: World) -> None:
+    a, b = (world.add_edge(name, world.add_firewall()) for name in "ab")
+    world.run_until_direct(a, b)
+
+
+def test_private_networks_that_look_alike_are_not_mixed_up(world: World) -> None:
+    nats = [world.add_nat(PORT_RESTRICTED, network="192.168.1.0/24") for _ in range(2)]
+    a, b = (world.add_edge(name, nat) for name, nat in zip("ab", nats, strict=True))
+    assert a.host.addresses() == b.host.addresses()
+    world.run_until_direct(a, b)
+    assert a.paths[b.edge_id].endpoint.host == nats[1].public_address
+
+
+def test_the_move_from_the_relay_to_a_direct_path_loses_and_doubles_nothing(world: World) -> None:
+    a, b = (world.add_edge(name, world.add_nat(PORT_RESTRICTED)) for name in "ab")
+    world.run_until_all_are_joined()
+    sent = []
+    for _ in range(500):
+        sent.append(world.send_frame(a, b))
+        world.run_for(0.005)
+    assert a.is_direct_to(b)
+    world.run_for(1)
+    assert sorted(world.frames_received(b)) == sorted(sent)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_relay_only_never_sends_a_datagram_to_the_peer(world: World, *, both: bool) -> None:
+    wire = Wiretap(world)
+    a = world.add_edge("a", relay_only=True)
+    b = world.add_edge("b", relay_only=both)
+    world.run_until_all_are_joined()
+    for _ in range(70):
+        world.ping(a, b)
+        world.run_for(1)
+    ends = {a.host.addresses()[0], b.host.addresses()[0]}
+    direct = [p for _, p in wire.packets if {p.source.host, p.destination.host} == ends]
+    assert not [p for p in direct if p.source.host == a.host.addresses()[0]]
+    assert not both or not direct
+    assert a.path_kind(b) is b.path_kind(a) is PathKind.RELAY
+
+
+def test_no_relay_sends_frames_directly_or_not_at_all(world: World) -> None:
+    a = world.add_edge("a", world.add_nat(PORT_RESTRICTED), no_relay=True)
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED), no_relay=True)
+    c = world.add_edge("c", world.add_nat(SYMMETRIC), no_relay=True)
+    world.run_until_direct(a, b)
+    world.ping(a, b)
+    for _ in range(50):
+        world.send_frame(a, c)
+        world.send_frame(c, a)
+        world.run_for(0.1)
+    assert not c.frames
+    assert a.path_kind(c) is not PathKind.RELAY
+
+
+@pytest.mark.parametrize("theirs", [None, PORT_RESTRICTED], ids=["open", "restricted"])
+def test_a_rebinding_under_traffic_is_survived(world: World, theirs: NatBehaviour | None) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(theirs) if theirs else None)
+    world.run_until_direct(a, b)
+    world.run_for(5)
+    nat.flush()
+    flushed_at = world.clock.now
+    for _ in range(int(100 / 0.05)):
+        world.send_frame(a, b)
+        world.send_frame(b, a)
+        world.run_for(0.05)
+    allowed = 0.3 if theirs is None else 7.5
+    for edge in (a, b):
+        times = [at for at, _ in edge.frames if at > flushed_at]
+        gap = max(later - earlier for earlier, later in itertools.pairwise([flushed_at, *times]))
+        assert gap < allowed, edge.name
+    assert a.is_direct_to(b)
+    assert b.is_direct_to(a)
+    world.check_frames()
+
+
+@pytest.mark.parametrize("theirs", [None, PORT_RESTRICTED], ids=["open", "restricted"])
+def test_a_rebinding_while_idle_is_survived(world: World, theirs: NatBehaviour | None) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(theirs) if theirs else None)
+    world.run_until_direct(a, b)
+    world.run_for(100)
+    nat.flush()
+    world.run_for(60)
+    frame = world.send_frame(b, a)
+    world.run_until(lambda: world.count_received(a, frame), timeout=0.5)
+    world.ping(a, b, timeout=0.5)
+    world.run_until_direct(a, b, timeout=75)
+
+
+def test_a_new_public_address_is_survived(world: World) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_until_direct(a, b)
+    nat.change_address(world.public_address())
+    world.run_for(10)
+    world.ping(a, b, timeout=0.5)
+    world.run_until_direct(a, b, timeout=75)
+
+
+def test_an_idle_direct_path_outlives_the_timers_of_the_nats(world: World) -> None:
+    a, b = (world.add_edge(name, world.add_nat(PORT_RESTRICTED)) for name in "ab")
+    world.run_until_direct(a, b)
+    changes = path_changes(a, b)
+    world.run_for(1800)
+    assert a.is_direct_to(b)
+    assert path_changes(a, b) == changes
+    assert world.ping(a, b) < 0.2
+
+
+def test_a_direct_path_that_dies_gives_way_to_the_relay(world: World) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_until_direct(a, b)
+    nat.behaviour = SYMMETRIC
+    nat.flush()
+    world.run_for(10)
+    world.ping(a, b, timeout=0.5)
+    for _ in range(60):
+        world.ping(a, b, timeout=0.5)
+        world.run_for(0.5)
+    assert a.path_kind(b) is b.path_kind(a) is PathKind.RELAY
