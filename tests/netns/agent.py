@@ -55,11 +55,13 @@ def udp_receive(number: int, timeout: float) -> dict[str, object] | None:
 
 def wire_open(interface: str | None, outgoing: bool) -> int:  # noqa: FBT001 - JSON has no keywords
     """Open a packet socket on one interface, or on all of them."""
-    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    protocol = 0 if interface else socket.htons(_ETH_P_ALL)  # 0: deaf until it is bound
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, protocol)
     opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
     opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, int(not outgoing))
     number = _keep(opened)
-    opened.bind((interface or "", _ETH_P_ALL))
+    if interface:
+        opened.bind((interface, _ETH_P_ALL))
     return number
 
 

@@ -91,8 +91,9 @@ class Host:
 
     def enter(self, *command: str) -> list[str]:
         """Return the command that runs ``command`` on this machine."""
-        entry = [*self._outer, "nsenter", f"--target={self.pid}", "--net", "--mount", "--"]
-        return [*entry, *_DIE_WITH_THE_TESTS, *command]
+        # --root: entering a mount namespace leaves a chroot, as package builders test in.
+        entry = ("nsenter", f"--target={self.pid}", "--net", "--mount", "--root", "--")
+        return [*self._outer, *entry, *_DIE_WITH_THE_TESTS, *command]
 
     def run(
         self,

@@ -43,9 +43,10 @@ class Program:
         self.files = host.files / label
         self.state = self.files / "state"
         self.runtime = self.files / "run"
-        for folder in (self.state, self.runtime):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.files.mkdir(parents=True, exist_ok=True)
         self._command = (sys.executable, "-m", module)
+        self._folders: tuple[str, ...] = ()
+        """Options that every command needs to find the folders above."""
         self.environment = {
             "PYTHONPATH": str(ROOT),
             "MESH_STATE_DIR": str(self.state),
@@ -132,7 +133,12 @@ class Program:
     ) -> subprocess.CompletedProcess[str]:
         """Run another command of the same program on the same machine to its end."""
         return self.host.run(
-            *self._command, *arguments, check=check, timeout=timeout, env=self.environment
+            *self._command,
+            *arguments,
+            *self._folders,
+            check=check,
+            timeout=timeout,
+            env=self.environment,
         )
 
     def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
@@ -145,14 +151,21 @@ class Supernode(Program):
 
     def __init__(self, host: Host, address: str, label: str = "supernode") -> None:
         super().__init__(host, "supernode.cli", label)
+        # Not from the environment, which speaks of the edge only.
+        self._folders = ("--runtime-dir", str(self.runtime))
         self.endpoint = f"{address}:{SUPERNODE_PORT}"
         self.fingerprint = ""
 
     def serve(self) -> None:
         """Start it and wait until it serves."""
-        self.start("run", "--listen", self.endpoint)
+        self.begin()
         said = self.wait_for_line(r"listening on (\S+), key (\S+)", JOIN_TIMEOUT)
         self.fingerprint = said[2]
+
+    def begin(self) -> None:
+        """Start it and do not wait."""
+        state = ("--state-dir", str(self.state))
+        self.start("run", "--listen", self.endpoint, *state, *self._folders)
 
     def edges(self) -> list[dict[str, Any]]:
         """Return ``supernode edges --json``."""

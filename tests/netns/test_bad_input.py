@@ -42,12 +42,13 @@ def place(lab: Lab) -> Place:
 
 def _refusal(edge: Edge, *more: str, prefix: tuple[str, ...] = (), code: int = 1) -> str:
     """Have an edge join, which must fail; return the one line that it says."""
+    before = edge.host.interfaces()
     edge.begin(*more, prefix=prefix)
     assert edge.wait(10.0) == code, edge.stderr
     assert edge.stdout == ""
     lines = edge.stderr.strip().splitlines()
     assert len(lines) == 1, edge.stderr
-    assert "mesh0" not in edge.host.interfaces() or "mesh0" in lines[0]
+    assert edge.host.interfaces() == before
     assert list(edge.runtime.rglob("*.sock")) == []
     return lines[0]
 
@@ -102,21 +103,20 @@ def test_a_value_that_cannot_be_is_a_usage_error(place: Place, arguments: tuple[
     edge = place.edge("usage", *arguments)
     edge.begin()
     assert edge.wait(10.0) == 2
-    assert arguments[-1] in edge.stderr.strip().splitlines()[-1]
+    assert arguments[0] in edge.stderr.strip().splitlines()[-1]
     assert "Traceback" not in edge.stderr
 
 
 def test_a_key_file_that_is_missing_is_named(place: Place) -> None:
     edge = place.edge("key-file", "--key-file", "/nonexistent/key")
     del edge.environment["MESH_KEY"]
-    said = _refusal(edge, code=2)
+    said = _refusal(edge)
     assert "/nonexistent/key" in said
 
 
 def test_a_broken_invite_is_refused(place: Place) -> None:
     edge = Edge(place.anna.host, "mesh://nowhere", key="", label="invite")
-    said = _refusal(edge, code=2)
-    assert "mesh://" in said or "invite" in said
+    assert "invite" in _refusal(edge)
 
 
 def test_a_supernode_with_another_key_than_pinned_is_refused(place: Place) -> None:
@@ -206,7 +206,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(place: Place) -> None:
 
 def test_a_supernode_whose_port_is_taken_says_so(place: Place) -> None:
     second = Supernode(place.supernode.host, address_of(place.supernode.host), "second")
-    second.start("run", "--listen", second.endpoint)
+    second.begin()
     assert second.wait(10.0) == 1
     assert len(second.stderr.strip().splitlines()) == 1
     assert "7777" in second.stderr
@@ -215,9 +215,9 @@ def test_a_supernode_whose_port_is_taken_says_so(place: Place) -> None:
 def test_secrets_are_readable_by_their_owner_only(place: Place) -> None:
     edge = place.edge("modes")
     edge.join()
-    assert edge.state.stat().st_mode & 0o777 in {0o700, 0o755}  # made by the test, not by us
-    for file in edge.state.iterdir():
-        assert file.stat().st_mode & 0o077 == 0, file
+    # What lies in folders is safe behind the outermost one.
+    for path in (edge.state, edge.runtime, *(f for f in edge.state.rglob("*") if f.is_file())):
+        assert path.stat().st_mode & 0o077 == 0, path
     sockets = list(edge.runtime.rglob("*.sock"))
     assert sockets
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in sockets)

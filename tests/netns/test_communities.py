@@ -129,6 +129,7 @@ def test_two_machines_with_one_identity_are_told(town: Town, lab: Lab) -> None:
         town.dora.host, "club", "--supernode", town.supernode.endpoint, key="right", label="twin"
     )
     copied = original.state / "identity.key"
+    copy.state.mkdir()
     (copy.state / copied.name).write_bytes(copied.read_bytes())
     (copy.state / copied.name).chmod(0o600)
     copy.join()

@@ -55,6 +55,11 @@ def _machine(edge: Edge) -> tuple[set[str], list[str], list[Path]]:
     return edge.host.interfaces(), routes, sorted(edge.runtime.rglob("*"))
 
 
+def _has_broadcast_routes(edge: Edge) -> bool:
+    routes = edge.host.routes()
+    return all(route in routes for route in BROADCAST_ROUTES)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(pair: Pair, number: signal.Signals) -> None:
     before = _machine(pair.anna)
@@ -100,8 +105,7 @@ def test_a_supernode_that_is_told_to_stop_leaves_no_socket(pair: Pair) -> None:
 
 def test_broadcast_routes_lead_to_the_tap_while_it_runs(pair: Pair) -> None:
     pair.anna.join()
-    routes = pair.anna.host.routes()
-    assert all(route in routes for route in BROADCAST_ROUTES), routes
+    assert _has_broadcast_routes(pair.anna), pair.anna.host.routes()
     assert pair.anna.stop() == 0
     routes = pair.anna.host.routes()
     assert not any(route in routes for route in BROADCAST_ROUTES)
@@ -122,10 +126,9 @@ def test_a_tap_that_is_set_down_and_up_again_works_as_before(pair: Pair) -> None
     assert pair.anna.is_running
     pair.anna.host.ip("link set mesh0 up")
     pair.anna.wait_ping(pair.bert, 5.0)
-    routes = pair.anna.host.routes()
-    assert all(route in routes for route in BROADCAST_ROUTES), routes
-    shown = pair.anna.host.run("ip", "-6", "address", "show", "mesh0", "scope", "global").stdout
-    assert "inet6 fd" in shown
+    wait_until(lambda: _has_broadcast_routes(pair.anna), 3.0, "the broadcast routes are back")
+    ula = ("ip", "-6", "address", "show", "mesh0", "scope", "global")
+    wait_until(lambda: "inet6 fd" in pair.anna.host.run(*ula).stdout, 3.0, "the ULA is back")
     assert pair.anna.stop() == 0
 
 

@@ -11,7 +11,10 @@
 """
 
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
@@ -118,6 +121,35 @@ def test_ipv6_and_large_packets_pass(homes: Homes) -> None:
     homes.alice.host.run("ping", "-c2", "-i0.1", "-W2", "-s", "20000", homes.bob.ip)
 
 
+_TCP_SERVER = """
+import hashlib, socket
+listener = socket.create_server(("0.0.0.0", 5001))
+print("listening", flush=True)
+connection, _ = listener.accept()
+digest = hashlib.sha256()
+while chunk := connection.recv(65536):
+    digest.update(chunk)
+connection.sendall(digest.digest())
+"""
+_TCP_CLIENT = """
+import hashlib, random, socket, sys
+content = random.Random(1).randbytes(3_000_000)
+with socket.create_connection((sys.argv[1], 5001), 5) as connection:
+    connection.settimeout(20)
+    connection.sendall(content)
+    connection.shutdown(socket.SHUT_WR)
+    assert connection.recv(32) == hashlib.sha256(content).digest()
+"""
+
+
+def test_tcp_carries_three_megabytes_intact(homes: Homes) -> None:
+    server = homes.bob.host.popen(sys.executable, "-c", _TCP_SERVER, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "listening\n"
+    homes.alice.host.run(sys.executable, "-c", _TCP_CLIENT, homes.bob.ip)
+    assert server.wait(5) == 0
+
+
 def _frame(homes: Homes, ethertype: str, size: int) -> bytes:
     """Return a frame from alice's interface to bob's, filled with bytes that differ."""
     bob, alice = (
@@ -184,7 +216,7 @@ def test_a_crashed_edge_is_back_at_the_same_address_within_five_seconds(homes: H
     wait_direct(homes.alice, homes.bob)
 
 
-def test_join_to_first_ping(homes: Homes, record_property: pytest.RecordProperty) -> None:
+def test_join_to_first_ping(homes: Homes, record_property: Callable[[str, object], None]) -> None:
     """The bar is 1.5 s on a quiet machine; this machine may be busy, so the limit is generous."""
     assert homes.bob.stop() == 0
     wait_until(lambda: homes.alice.peer(homes.bob) is None, 5.0, "alice forgets bob")
