@@ -89,7 +89,9 @@ table ip nat {
 NFT
 done
 
-start supernode supernode run --listen 203.0.113.1:7777
+# Folders of its own: the default ones may belong to a real supernode of this machine.
+start supernode supernode run --listen 203.0.113.1:7777 \
+    --state-dir "$files/supernode/state" --runtime-dir "$files/supernode/run"
 await supernode listening
 MESH_KEY=$(mesh-edge keygen)
 export MESH_KEY
