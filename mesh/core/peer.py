@@ -8,28 +8,22 @@ from mesh import events
 from mesh.addresses import EdgeId, Endpoint, MacAddress, is_usable_candidate
 from mesh.constants import (
     FRAGMENT_HEADER_BYTES,
-    HANDSHAKE_RETRY_INTERVALS,
-    HANDSHAKE_RETRY_JITTER,
     INNER_HEADER_BYTES,
     MAX_DATAGRAM_BYTES,
     PEER_SILENCE_TIMEOUT,
     REASSEMBLY_TIMEOUT,
-    REKEY_AFTER_TIME,
-    REKEY_RESPONDER_GRACE,
     RELAY_HEADER_BYTES,
     TAG_BYTES,
     TRANSPORT_HEADER_BYTES,
 )
 from mesh.core.context import Context
+from mesh.core.handshakes import PeerHandshake
 from mesh.core.outbox import Via
 from mesh.core.paths import Path, PathTable, Source
-from mesh.core.sessions import SessionSlots
 from mesh.core.timers import Timer
-from mesh.crypto.cookie import mac1_key_peer, open_cookie_reply_untrusted
-from mesh.crypto.handshake import PeerInitiation, PeerInitiator
+from mesh.crypto.handshake import PeerInitiation
 from mesh.crypto.identity import edge_id_of
 from mesh.crypto.session import Session
-from mesh.crypto.suite import Suite
 from mesh.datapath.fragment import Csum, Reassembler, cut
 from mesh.engine import Buffer, udp_socket_for
 from mesh.events import DropReason, PathKind
@@ -48,8 +42,6 @@ HelloSource: TypeAlias = Callable[[bool], Hello]
 DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - INNER_HEADER_BYTES
 RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
 PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
-GIVE_UP_INTERVAL = 25.0  # s between handshakes with a member that has not answered for long
-EAGER_ATTEMPTS = 12
 HELLO_RETRY_MIN, HELLO_RETRY_MAX = 0.25, 2.0  # s; doubled from one to the other
 MAX_RENEWED_HELLOS = 4  # to a peer that has said hello before; the next rekey says it again
 
@@ -74,19 +66,15 @@ class Peer:
         self.mac = MacAddress(b"")
         self.addresses: tuple[str, ...] = ()
         self.is_up = False
-        self.sessions = SessionSlots()
+        self._handshake = PeerHandshake(static_key, self.edge_id, context, self)
+        self.sessions = self._handshake.sessions
         self.paths = PathTable(may_relay=not config.no_relay, may_be_direct=not config.relay_only)
         self.reassembler = Reassembler()
         self.last_heard_at = -math.inf
         self.tx_bytes = self.rx_bytes = self.tx_frames = self.rx_frames = 0
         self._context = context
         self._hello = hello
-        self._initiator: PeerInitiator | None = None
-        self._attempts = 0
-        self._cookie: bytes | None = None
         self._hinted_at = -math.inf
-        self._their_epoch = 0
-        self._has_restarted = False
         self._hellos_unanswered = 0
         # Random, so that the peer does not take pieces after our restart for copies of old ones.
         self._frame_number = int.from_bytes(context.entropy(2), "big")
@@ -135,69 +123,40 @@ class Peer:
 
     def close(self) -> None:
         """Give back indexes and timers."""
-        if self._initiator is not None:
-            self._context.indexes.release(self._initiator.our_index)
-        self._context.indexes.retire(self.sessions)
+        self._handshake.close()
         self._context.timers.cancel_owner(self.edge_id)
 
     # Handshakes
 
     def want_session(self, at: float) -> None:
         """See to it that there is a session, starting at ``at`` unless one comes before."""
-        if self._initiator is None:
-            self._context.timers.set_no_later_than(Timer.HANDSHAKE, self.edge_id, at)
+        self._handshake.want(at)
 
     def handle_handshake_timer(self, now: float) -> None:
         """Start a handshake, or start it anew, where there is a reason to."""
-        if self._initiator is not None:
-            self._attempts += 1
-            self.start_handshake(now)
+        if self._handshake.is_under_way:
+            self._handshake.repeat(self._handshake_vias(), now, peer_has_aes=self._has_aes)
         elif (
             self.sessions.current is None
             or now >= self.sessions.seals_until
             or self._hinted_at > self.last_heard_at
         ):
-            self.start_handshake(now)
+            self._start_handshake(now)
         self._hinted_at = -math.inf
 
     def handle_rekey_timer(self, now: float) -> None:
         """Renew a session that has grown old."""
-        self._context.indexes.retire(self.sessions.drop_expired(now))
-        current = self.sessions.current
-        if self._initiator is None and (current is None or current.wants_rekey(now)):
-            self.start_handshake(now)
-        self._set_rekey_timer(now)
+        self._handshake.drop_expired(now)
+        if not self._handshake.is_under_way and self._handshake.wants_rekey(now):
+            self._start_handshake(now)
+        self._handshake.set_rekey_timer(now)
 
-    def _set_rekey_timer(self, now: float) -> None:
-        current = self.sessions.current
-        if current is not None:
-            grace = 0.0 if current.is_initiator else REKEY_RESPONDER_GRACE
-            due = current.created_at + REKEY_AFTER_TIME + grace
-            at = due if due > now else now + REKEY_RESPONDER_GRACE
-            self._context.timers.set(Timer.REKEY, self.edge_id, at)
+    def _start_handshake(self, now: float) -> None:
+        self._handshake.start(self._handshake_vias(), now, peer_has_aes=self._has_aes)
 
-    def start_handshake(self, now: float) -> None:
-        """Send a fresh initiation by every way that may lead to the peer."""
-        context, config = self._context, self._context.config
-        if self._initiator is not None:
-            context.indexes.release(self._initiator.our_index)
-            self._initiator = None
-        vias = self._handshake_vias()
-        if vias:
-            both_aes = config.has_aes and self.member is not None and self.member.aes
-            self._initiator = PeerInitiator(
-                config.identity,
-                config.community,
-                self.static_key,
-                Suite.AESGCM_SHA256 if both_aes else Suite.CHACHAPOLY_BLAKE2S,
-                context.indexes.allocate(self),
-                context.next_number(),
-                context.entropy,
-                self._cookie,
-            )
-            for via in vias:
-                context.outbox.send(via, self._initiator.datagram)
-        self._set_retry_timer(now)
+    @property
+    def _has_aes(self) -> bool:
+        return self.member is not None and self.member.aes
 
     def _handshake_vias(self) -> list[Via]:
         vias = [self.paths.relay_via] if self.paths.relay_via is not None else []
@@ -206,61 +165,25 @@ class Peer:
             return [*vias, active.via]
         return [*vias, *self._introduced_vias()]
 
-    def _set_retry_timer(self, now: float) -> None:
-        step = min(self._attempts, len(HANDSHAKE_RETRY_INTERVALS) - 1)
-        interval = HANDSHAKE_RETRY_INTERVALS[step]
-        if self._attempts > EAGER_ATTEMPTS:
-            interval = GIVE_UP_INTERVAL
-        at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
-        self._context.timers.set(Timer.HANDSHAKE, self.edge_id, at)
-
-    def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> bool:
-        """Take in the answer to our initiation; whether it was one.
+    def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
+        """Take in the answer to our initiation.
 
         Raises:
             RemoteError: it does not parse or verify; nothing has changed.
         """
-        initiator = self._initiator
-        if initiator is None:
-            return False
-        session = initiator.receive_response_untrusted(datagram, now)
-        self._initiator = None
-        self._attempts = 0
-        self._context.timers.cancel(Timer.HANDSHAKE, self.edge_id)
-        self._context.indexes.establish(session, self)
-        self._context.indexes.retire(self.sessions.initiated(session))
-        self._session_changed(via, now)
-        return True
+        is_renewal = self.sessions.current is not None and self._handshake.wants_rekey(now)
+        if self._handshake.receive_response_untrusted(datagram, now):
+            self._session_changed(via, now, is_renewal=is_renewal)
 
     def respond(self, initiation: PeerInitiation, via: Via, now: float) -> None:
         """Answer an initiation that verified and is no replay."""
-        context = self._context
-        epoch = initiation.number >> 32
-        self._has_restarted = epoch != self._their_epoch
-        self._their_epoch = epoch
-        index = context.indexes.allocate(self)
-        response, session = initiation.respond(index, context.entropy, now)
-        context.indexes.establish(session, self)
-        context.indexes.retire(self.sessions.responded(session))
-        context.outbox.send(via, response)
+        self._context.outbox.send(via, self._handshake.respond(initiation, now))
 
-    def confirm_next(self, via: Via, now: float) -> None:
-        """Make the session we answered for the current one: its first datagram has opened."""
-        self._context.indexes.retire(self.sessions.confirmed())
-        if self._initiator is not None:
-            # Theirs came through first; ours would only be a second rekey.
-            self._context.indexes.release(self._initiator.our_index)
-            self._initiator = None
-        self._attempts = 0
-        self._context.timers.cancel(Timer.HANDSHAKE, self.edge_id)
-        if self._has_restarted:
-            self._has_restarted = False
+    def _session_changed(self, via: Via, now: float, *, is_renewal: bool) -> None:
+        if not is_renewal:
+            # A session that is not merely a younger one: the peer may have started anew elsewhere.
             self.paths.doubt_all(now)
-        self._session_changed(via, now)
-
-    def _session_changed(self, via: Via, now: float) -> None:
         self._heard(via, now)
-        self._set_rekey_timer(now)
         self._hellos_unanswered = 0
         current = self.sessions.current
         if current is not None and current.is_initiator:
@@ -269,26 +192,21 @@ class Peer:
         self.reschedule_probe(now)
 
     def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
-        """Take in a cookie: the peer is under load and wants to see it before it works.
+        """Take in a cookie, and start again with it.
 
         Raises:
             RemoteError: it does not parse, or was not made for our initiation.
         """
-        if self._initiator is None:
-            return
-        k1 = mac1_key_peer(self._context.config.community, self.static_key)
-        _, cookie = open_cookie_reply_untrusted(datagram, k1, self._initiator.mac1)
-        if cookie != self._cookie:
-            self._cookie = cookie
-            self.start_handshake(now)
+        if self._handshake.receive_cookie_untrusted(datagram):
+            self._start_handshake(now)
 
     def receive_hint(self, now: float) -> None:
         """React to an unauthenticated "unknown session": verify within a second (section 6.5)."""
-        if self._initiator is None and now - self._hinted_at > 1.0:
+        if not self._handshake.is_under_way and now - self._hinted_at > 1.0:
             self._hinted_at = now
             self.paths.distrust(now)
             self.reschedule_probe(now)
-            self._context.timers.set_no_later_than(Timer.HANDSHAKE, self.edge_id, now + 1.0)
+            self._handshake.want(now + 1.0)
 
     # Datagrams that verified
 
@@ -296,7 +214,8 @@ class Peer:
         """Note a datagram that opened under ``session``; hot path: usually two comparisons."""
         self.last_heard_at = now
         if session is self.sessions.next:
-            self.confirm_next(via, now)
+            self._handshake.confirm_next(now)
+            self._session_changed(via, now, is_renewal=not self._handshake.has_restarted)
         if is_newest and not via.relay_id:
             path = self.paths.find(via)
             if path is None or not path.is_validated:
@@ -396,7 +315,7 @@ class Peer:
     def _is_silent(self, now: float) -> bool:
         active = self.paths.active
         return (
-            self._initiator is None
+            not self._handshake.is_under_way
             and self.sessions.current is not None
             and now - max(self.last_heard_at, self.sessions.current.created_at)
             > PEER_SILENCE_TIMEOUT
