@@ -9,6 +9,7 @@ import functools
 import itertools
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -86,6 +87,8 @@ class Host:
         self.pid = self._holder.pid
         self.interface_numbers: Iterator[int] = itertools.count()
         self.run("mount", "-t", "sysfs", "sysfs", "/sys", check=False)
+        for folder in _private_folders(files):
+            self.run("mount", "-t", "tmpfs", "tmpfs", folder)
         self.sysctl(_SYSCTLS)
         self.run("ip", "link", "set", "lo", "up")
 
@@ -177,6 +180,19 @@ class Host:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None and not pipe.closed:
                     pipe.close()
+
+
+def _private_folders(files: Path) -> list[str]:
+    """Return where programs keep files by default: a lab machine must not touch our own.
+
+    Left out is a folder that something of ours lies in, which would vanish.
+    """
+    ours = [ROOT, files, Path(sys.prefix), Path(sys.base_prefix)]
+    return [
+        folder
+        for folder in ("/run", "/var/lib")
+        if not any(path.resolve().is_relative_to(folder) for path in ours)
+    ]
 
 
 class UserNamespace:

@@ -186,6 +186,15 @@ def test_spoofed_datagrams_and_vlan_frames_pass_the_lab(world: World) -> None:
     assert listening.receive(1, 1.0, containing=b"ipxipx") == [frame]
 
 
+def test_a_lab_machine_has_its_own_default_folders(world: World) -> None:
+    """A program that is told of no folders must not find, or change, those of the real machine."""
+    for folder in ("/run", "/var/lib"):
+        left_there = f"{folder}/mesh-lab-probe"
+        world.server.run("touch", left_there)
+        assert not Path(left_there).exists()
+        assert world.internet.host.run("ls", left_there, check=False).returncode != 0
+
+
 _LAB_THAT_IS_KILLED = """
 import sys, time
 from pathlib import Path
