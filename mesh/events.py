@@ -46,7 +46,6 @@ class SupernodeSeen:
     """A supernode that was not pinned proved this key: pin it (docs/protocol.md section 3.2)."""
 
     supernode: int
-    public_key: bytes
     fingerprint: str
 
 

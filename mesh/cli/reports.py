@@ -55,7 +55,7 @@ def _describe_supernode(event: Event, supernodes: Sequence[str]) -> Line | None:
         case events.Registered(number, _, seen_as, is_first):
             again = "" if is_first else " again"
             text = f"registered{again} with {supernodes[number]}, seen as {seen_as}"
-        case events.SupernodeSeen(number, _, fingerprint):
+        case events.SupernodeSeen(number, fingerprint):
             text = f"first contact with {supernodes[number]}: its key is {fingerprint}"
         case events.SupernodeLost(number, silent_for):
             text = f"{supernodes[number]} is silent for {silent_for:.0f} s; trying on"

@@ -11,7 +11,6 @@ A registration is *connected* from ``registered`` until five pings in a row draw
 that is not authenticated (hints, version refusals) makes it ask again and changes nothing else.
 """
 
-import enum
 import math
 from typing import NamedTuple
 
@@ -20,22 +19,18 @@ from mesh.addresses import EdgeId, Endpoint
 from mesh.constants import (
     HANDSHAKE_RETRY_INTERVALS,
     HANDSHAKE_RETRY_JITTER,
-    PROTOCOL_VERSION,
     RETURN_AFTER_SHUTDOWN,
     SUPERNODE_HEARTBEAT_INTERVAL,
     SUPERNODE_MAX_UNANSWERED,
     SUPERNODE_RETRY_INTERVAL,
 )
+from mesh.core.attempt import Attempt, Stage
 from mesh.core.config import SupernodeConfig
 from mesh.core.context import Context
 from mesh.core.membership import Membership
 from mesh.core.outbox import Via
 from mesh.core.timers import Timer
-from mesh.crypto.cookie import MAC1_KEY_SUPERNODE, open_cookie_reply_untrusted
-from mesh.crypto.handshake import SupernodeInitiator
-from mesh.crypto.identity import fingerprint_of
 from mesh.crypto.session import Session
-from mesh.crypto.suite import Suite
 from mesh.engine import Buffer, udp_socket_for
 from mesh.errors import RefusalReason
 from mesh.events import DropReason
@@ -63,13 +58,6 @@ CONFIRMATIONS_PER_ATTEMPT = 5  # then the handshake starts anew
 INSTANCE_BYTES = 8
 
 
-class Stage(enum.Enum):
-    """How far an attempt has come."""
-
-    INITIATED = "waiting for the supernode's response"
-    CONFIRMED = "waiting for the answer to our register"
-
-
 class News(NamedTuple):
     """What a supernode said about others.
 
@@ -85,19 +73,6 @@ class News(NamedTuple):
 
 
 NO_NEWS = News([], [], is_list=False)
-
-
-class _Attempt:
-    """One handshake under way."""
-
-    def __init__(self, initiator: SupernodeInitiator, via: Via) -> None:
-        self.initiator = initiator
-        self.via = via
-        self.stage = Stage.INITIATED
-        self.session: Session | None = None
-        self.confirmation = b""
-        self.their_key = b""
-        self.confirmations_sent = 0
 
 
 class Registration:
@@ -129,7 +104,7 @@ class Registration:
         self._pin = config.fingerprint
         self._instance = context.entropy(INSTANCE_BYTES)
         self._endpoints: list[Endpoint] = []
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self._attempts = 0
         self._session: Session | None = None
         self._previous: Session | None = None
@@ -141,6 +116,11 @@ class Registration:
         self._is_stopped = False
 
     # Attempts
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts in a row came to nothing."""
+        return self._attempts
 
     def set_endpoints(self, endpoints: list[Endpoint]) -> None:
         """Learn where the supernode's name leads to; the first is tried first."""
@@ -159,26 +139,14 @@ class Registration:
         self._context.timers.cancel(Timer.REGISTER, self.number)
 
     def start(self, now: float) -> None:
-        """Start an attempt, dropping the one under way."""
+        """Start an attempt, dropping the one under way; a name may resolve only later."""
         self._abandon_attempt()
         if self._is_stopped:
             return
-        if not self._endpoints:
-            self._attempts += 1
-            self._set_retry_timer(now, self._attempts)  # the name may resolve later
-            return
-        context = self._context
-        endpoint = self._endpoints[self._attempts % len(self._endpoints)]
-        suite = Suite.AESGCM_SHA256 if context.config.has_aes else Suite.CHACHAPOLY_BLAKE2S
-        initiator = SupernodeInitiator(
-            context.config.identity,
-            suite,
-            context.indexes.allocate(self),
-            context.entropy,
-            self._cookie,
-        )
-        self._attempt = _Attempt(initiator, Via(udp_socket_for(endpoint), endpoint))
-        context.outbox.send(self._attempt.via, initiator.datagram)
+        if self._endpoints:
+            endpoint = self._endpoints[self._attempts % len(self._endpoints)]
+            via = Via(udp_socket_for(endpoint), endpoint)
+            self._attempt = Attempt(self._context, self, via, self._cookie)
         self._set_retry_timer(now, self._attempts)
 
     def _set_retry_timer(self, now: float, tries: int) -> None:
@@ -189,17 +157,13 @@ class Registration:
 
     def _abandon_attempt(self) -> None:
         if self._attempt is not None:
-            self._context.indexes.release(self._attempt.initiator.our_index)
+            self._attempt.abandon()
             self._attempt = None
 
     def handle_register_timer(self, now: float) -> None:
         """Repeat what drew no answer, or start anew."""
         attempt = self._attempt
-        if (
-            attempt is not None
-            and attempt.stage is Stage.CONFIRMED
-            and attempt.confirmations_sent < CONFIRMATIONS_PER_ATTEMPT
-        ):
+        if attempt is not None and attempt.may_repeat:
             self._send_register(attempt, now)
             return
         if attempt is not None:
@@ -209,6 +173,9 @@ class Registration:
     def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
         """Take in message 2 of the handshake: check the pin, confirm, register.
 
+        An impostor may answer first: one that proves another key is reported and ignored, and the
+        attempt goes on waiting.
+
         Raises:
             RemoteError: it does not parse or verify; nothing has changed.
         """
@@ -216,35 +183,22 @@ class Registration:
         if attempt is None or attempt.stage is not Stage.INITIATED:
             self._context.drop(DropReason.UNKNOWN_SESSION)
             return
-        their_key = attempt.initiator.receive_response_untrusted(datagram)
-        if not self._pin_matches(their_key):
+        proved = attempt.receive_response_untrusted(datagram)
+        if self._pin and proved != self._pin:
+            self._context.drop(DropReason.NOT_AUTHENTIC)
+            self._report(events.SupernodeKeyMismatch(self.number, self._pin, proved))
             return
-        attempt.confirmation, attempt.session = attempt.initiator.confirm(now)
-        self._context.indexes.establish(attempt.session, self)
-        attempt.their_key = their_key
-        attempt.stage = Stage.CONFIRMED
-        attempt.via = via
+        if not self._pin:
+            self._pin = proved
+            self._report(events.SupernodeSeen(self.number, proved))
+        attempt.confirm(via, now)
         self._send_register(attempt, now)
 
-    def _pin_matches(self, their_key: bytes) -> bool:
-        found = fingerprint_of(their_key)
-        if not self._pin:
-            self._pin = found
-            self._context.events.append(events.SupernodeSeen(self.number, their_key, found))
-        elif found != self._pin:
-            self._context.drop(DropReason.NOT_AUTHENTIC)
-            self._context.events.append(events.SupernodeKeyMismatch(self.number, self._pin, found))
-            return False
-        return True
-
-    def _send_register(self, attempt: _Attempt, now: float) -> None:
-        session = attempt.session
+    def _send_register(self, attempt: Attempt, now: float) -> None:
+        session, config = attempt.session, self._context.config
         if session is None:
             return
-        config = self._context.config
-        attempt.confirmations_sent += 1
         register = Register(
-            version=PROTOCOL_VERSION,
             community=config.community.community_id,
             signature=config.community.sign_registration(session.handshake_hash),
             instance=self._instance,
@@ -253,8 +207,7 @@ class Registration:
             subnets=config.subnets,
             aes=config.has_aes,
         )
-        self._context.outbox.send(attempt.via, attempt.confirmation)
-        self._send(attempt.via, session, register)
+        attempt.send_register(register)
         self._set_retry_timer(now, attempt.confirmations_sent - 1)
 
     def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
@@ -263,23 +216,12 @@ class Registration:
         Raises:
             RemoteError: it does not parse, or was not made for our initiation.
         """
-        attempt = self._attempt
-        if attempt is None or attempt.stage is not Stage.INITIATED:
-            return
-        _, cookie = open_cookie_reply_untrusted(
-            datagram, MAC1_KEY_SUPERNODE, attempt.initiator.mac1
-        )
-        is_news = cookie != self._cookie
-        self._cookie = cookie
-        if is_news:
+        cookie = self._attempt.open_cookie_untrusted(datagram) if self._attempt else None
+        if cookie is not None and cookie != self._cookie:
+            self._cookie = cookie
             self.start(now)
 
     # The session
-
-    @property
-    def failed_attempts(self) -> int:
-        """How many attempts in a row came to nothing."""
-        return self._attempts
 
     def receive_transport_untrusted(
         self, datagram: Buffer, session: Session, via: Via, now: float
@@ -315,7 +257,7 @@ class Registration:
             case ReplacedMessage() if session is self._session:
                 self._is_stopped = True
                 self._lose()
-                self._context.events.append(events.Replaced(self.number))
+                self._report(events.Replaced(self.number))
             case Shutdown():
                 self._lose()
                 self._context.timers.set(Timer.REGISTER, self.number, now + RETURN_AFTER_SHUTDOWN)
@@ -336,9 +278,10 @@ class Registration:
         self.via = attempt.via
         self.relay_id = message.relay_id
         self.seen_as = message.endpoint
-        self.address = message.address
         is_first, self._has_registered = not self._has_registered, True
-        was_connected, self.is_connected = self.is_connected, True
+        is_news = not self.is_connected or message.address != self.address
+        self.is_connected = True
+        self.address = message.address
         self._pings.clear()
         self._unanswered = 0
         self._last_pong_at = now
@@ -347,8 +290,8 @@ class Registration:
         timers = self._context.timers
         timers.cancel(Timer.REGISTER, self.number)
         timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL)
-        if not was_connected:
-            self._context.events.append(
+        if is_news:
+            self._report(
                 events.Registered(self.number, message.address, message.endpoint, is_first)
             )
         # The list of members may have overtaken this answer.
@@ -369,7 +312,7 @@ class Registration:
 
     def _receive_refused(self, message: RefusedMessage, now: float) -> None:
         reason = RefusalReason(message.reason)
-        self._context.events.append(events.Refused(self.number, reason, message.detail))
+        self._report(events.Refused(self.number, reason, message.detail))
         self._abandon_attempt()
         self._context.timers.set(Timer.REGISTER, self.number, now + REFUSED_RETRY_INTERVAL)
 
@@ -383,7 +326,7 @@ class Registration:
         if self._unanswered >= SUPERNODE_MAX_UNANSWERED or session.is_expired(now):
             silent_for = now - self._last_pong_at
             self._lose()
-            self._context.events.append(events.SupernodeLost(self.number, silent_for))
+            self._report(events.SupernodeLost(self.number, silent_for))
             self.start(now)
             return
         if session.wants_rekey(now) and self._attempt is None:
@@ -481,6 +424,9 @@ class Registration:
             self._send(self.via, self._session, Leave())
         self._lose()
         self._abandon_attempt()
+
+    def _report(self, event: events.Event) -> None:
+        self._context.events.append(event)
 
     def _send(self, via: Via, session: Session, message: Message) -> None:
         self._context.outbox.send(via, session.seal(wrap_control(encode_message(message))))

@@ -42,7 +42,7 @@ SUPERNODES = ("supernode vpn.example:7777",)
             logging.INFO,
             ["registered again"],
         ),
-        (events.SupernodeSeen(0, bytes(32), "f" * 32), logging.INFO, ["first contact", "f" * 32]),
+        (events.SupernodeSeen(0, "f" * 32), logging.INFO, ["first contact", "f" * 32]),
         (events.SupernodeLost(0, 8.4), logging.WARNING, ["silent for 8 s"]),
         (
             events.SupernodeKeyMismatch(0, "a" * 32, "b" * 32),

@@ -1,0 +1,142 @@
+"""The peers of an edge: who joins, who is forgotten; docs/protocol.md sections 12.2 and 12.6."""
+
+from collections.abc import Iterator
+
+from mesh import events
+from mesh.addresses import EdgeId
+from mesh.constants import INITIATE_FALLBACK, PEER_SILENCE_TIMEOUT, PROTOCOL_VERSION
+from mesh.core.context import Context
+from mesh.core.local import LocalEndpoints
+from mesh.core.outbox import Via
+from mesh.core.peer import Peer
+from mesh.core.registration import News
+from mesh.core.supernodes import Supernodes
+from mesh.core.switch import Switch
+from mesh.core.timers import Timer
+from mesh.crypto.identity import edge_id_of
+from mesh.errors import NotAuthentic
+from mesh.events import DropReason
+from mesh.wire.messages import Hello
+
+MAX_PEERS = 4096
+
+
+class PeerTable:
+    """All peers by edge id; made by introductions and by initiations that verify."""
+
+    def __init__(
+        self, context: Context, supernodes: Supernodes, local: LocalEndpoints, switch: Switch
+    ) -> None:
+        self._context = context
+        self._config = context.config
+        self._our_id = context.config.identity.edge_id
+        self._supernodes = supernodes
+        self._local = local
+        self._switch = switch
+        self._by_id: dict[EdgeId, Peer] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._by_id.values())
+
+    def get(self, edge_id: EdgeId) -> Peer | None:
+        """Return a peer, or None where there is none of that id."""
+        return self._by_id.get(edge_id)
+
+    def receive_news(self, news: News, now: float) -> None:
+        """Act on what the supernode said about members."""
+        registration = self._supernodes.current
+        if registration.via is None:
+            return  # not registered yet: `registered` will name them again
+        self._local.seen_as = registration.seen_as
+        self._context.outbox.set_our_relay_id(registration.relay_id)
+        for edge_id in news.changed:
+            self._introduce(edge_id, now, is_newcomer=news.is_list)
+        for edge_id in news.gone:
+            peer = self._by_id.get(edge_id)
+            if peer is not None:
+                peer.expelled(now)
+
+    def _introduce(self, edge_id: EdgeId, now: float, *, is_newcomer: bool) -> None:
+        registration = self._supernodes.current
+        member = registration.membership.members[edge_id]
+        peer = self.peer_for(member.key) if self._is_key_usable(edge_id, member.key) else None
+        via = registration.via
+        if peer is None or via is None:
+            self._context.drop(DropReason.TABLE_FULL)
+            return
+        relay = Via(via.socket, via.endpoint, member.relay_id)
+        peer.introduced(member, relay, now, loopback=self._supernodes.is_on_loopback)
+        if peer.sessions.current is None:
+            peer.punch()
+            peer.want_session(now if is_newcomer else now + INITIATE_FALLBACK)
+
+    def _is_key_usable(self, edge_id: EdgeId, static_key: bytes) -> bool:
+        """Whether a key that a supernode names is one that a handshake can be made with."""
+        if edge_id in self._by_id:
+            return True
+        try:
+            self._config.identity.exchange(static_key)
+        except NotAuthentic:
+            return False
+        return True
+
+    def peer_for(self, static_key: bytes) -> Peer | None:
+        """Return the peer with this key, made if need be; None for ourselves or a full table."""
+        edge_id = edge_id_of(static_key)
+        peer = self._by_id.get(edge_id)
+        if peer is None and edge_id != self._our_id and len(self._by_id) < MAX_PEERS:
+            peer = self._by_id[edge_id] = Peer(static_key, self._context, self.hello)
+        return peer
+
+    def hello(self, answer: bool) -> Hello:  # noqa: FBT001 - its only argument
+        """Return our hello as it is now."""
+        config = self._config
+        own = [address for address in (self._supernodes.current.address,) if address]
+        ula = str(config.community.ipv6_address(config.identity.interface_id))
+        return Hello(
+            version=PROTOCOL_VERSION,
+            name=config.name,
+            mac=config.mac,
+            addresses=(*own, ula),
+            candidates=() if config.relay_only else self._local.candidates,
+            mtu=config.mtu,
+            answer=answer,
+        )
+
+    def forget(self, peer: Peer) -> None:
+        """Forget a peer that is gone, and all that was learnt from it."""
+        peer.close()
+        self._by_id.pop(peer.edge_id, None)
+        self._switch.forget_port(peer.edge_id)
+        if peer.is_up:
+            self._context.events.append(events.PeerDown(peer.edge_id, peer.label))
+
+    # Timers
+
+    def handle_timer(self, timer: Timer, owner: object, now: float) -> None:
+        """Pass a timer on to its peer."""
+        peer = self._by_id.get(EdgeId(owner)) if isinstance(owner, bytes) else None
+        if peer is None:
+            return
+        match timer:
+            case Timer.HANDSHAKE:
+                peer.handle_handshake_timer(now)
+            case Timer.HELLO:
+                peer.say_hello(now)
+            case Timer.PROBE:
+                peer.handle_probe_timer(now)
+            case Timer.REKEY:
+                peer.handle_rekey_timer(now)
+            case Timer.REASSEMBLY:
+                peer.reassembler.expire(now)
+            case _:
+                self._expire(peer, now)
+
+    def _expire(self, peer: Peer, now: float) -> None:
+        """Forget a peer that is no member any more and stays silent."""
+        if peer.member is not None:
+            return
+        if now - peer.last_heard_at >= PEER_SILENCE_TIMEOUT:
+            self.forget(peer)
+        else:
+            peer.expelled(now)

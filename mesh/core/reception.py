@@ -1,0 +1,273 @@
+"""What to do with a datagram, by its type; every RemoteError is caught here and counted."""
+
+from collections.abc import Callable
+
+from mesh import events
+from mesh.constants import (
+    EDGE_LOAD_INITIATIONS_PER_SECOND,
+    PEER_SILENCE_TIMEOUT,
+    PROTOCOL_VERSION,
+    RELAY_HEADER_BYTES,
+)
+from mesh.core.context import Context
+from mesh.core.initiations import InitiationGuard
+from mesh.core.local import LocalEndpoints
+from mesh.core.outbox import Via
+from mesh.core.peer import Peer
+from mesh.core.peers import PeerTable
+from mesh.core.supernodes import Supernodes
+from mesh.core.tap_port import TapPort
+from mesh.core.timers import Timer
+from mesh.crypto.handshake import PeerInitiation, UnsupportedVersion
+from mesh.crypto.identity import edge_id_of
+from mesh.crypto.session import Session
+from mesh.engine import Buffer
+from mesh.errors import MalformedMessage, NotAuthentic, RemoteError, Replayed
+from mesh.events import DropReason
+from mesh.wire.datagram import (
+    DatagramType,
+    UnknownDatagram,
+    classify_untrusted,
+    decode_relay_header,
+    decode_unknown_session,
+    decode_version_refusal,
+    echo_untrusted,
+    encode_unknown_session,
+    encode_version_refusal,
+    peek_receiver_index_untrusted,
+)
+from mesh.wire.inner import InnerKind, decode_fragment, decode_frame, open_control_untrusted
+from mesh.wire.messages import Bye, Hello, Message, Ping, Pong, UnknownMessage, decode_message
+
+HINTS_PER_SECOND = 10.0
+
+
+class Reception:
+    """Sorts datagrams: sessions first, then handshakes, then hints."""
+
+    def __init__(
+        self,
+        context: Context,
+        supernodes: Supernodes,
+        peers: PeerTable,
+        local: LocalEndpoints,
+        tap: TapPort,
+    ) -> None:
+        self._context = context
+        self._config = config = context.config
+        self._supernodes = supernodes
+        self._peers = peers
+        self._local = local
+        self._tap = tap
+        self._guard = InitiationGuard(
+            config.identity.public_key,
+            config.community,
+            context.entropy,
+            EDGE_LOAD_INITIATIONS_PER_SECOND,
+        )
+        self._hint_allowance = HINTS_PER_SECOND
+        self._hint_at = 0.0
+        self._handlers: dict[int, Callable[[Buffer, Via, float], None]] = {
+            DatagramType.PEER_INITIATION: self._receive_initiation,
+            DatagramType.PEER_RESPONSE: self._receive_response,
+            DatagramType.COOKIE_REPLY: self._receive_cookie,
+            DatagramType.TRANSPORT: self._receive_transport,
+            DatagramType.RELAY: self._receive_relayed,
+            DatagramType.SUPERNODE_RESPONSE: self._receive_supernode_response,
+            DatagramType.UNKNOWN_SESSION: self._receive_hint,
+            DatagramType.VERSION_REFUSAL: self._receive_version_refusal,
+            DatagramType.PUNCH: self._receive_punch,
+        }
+
+    def receive_untrusted(self, datagram: memoryview, via: Via, now: float) -> None:
+        """Take in one datagram that anybody may have sent; never raises."""
+        try:
+            kind = classify_untrusted(datagram)
+            handler = self._handlers.get(kind)
+            if handler is None:
+                self._context.drop(DropReason.UNKNOWN_TYPE)
+            else:
+                handler(datagram, via, now)
+        except UnknownDatagram:
+            self._context.drop(DropReason.UNKNOWN_TYPE)
+        except UnknownMessage:
+            self._context.drop(DropReason.UNKNOWN_MESSAGE)
+        except MalformedMessage:
+            self._context.drop(DropReason.MALFORMED)
+        except Replayed:
+            self._context.drop(DropReason.REPLAYED)
+        except NotAuthentic:
+            self._context.drop(DropReason.NOT_AUTHENTIC)
+        except RemoteError:
+            self._context.drop(DropReason.MALFORMED)
+
+    def _receive_relayed(self, envelope: Buffer, via: Via, now: float) -> None:
+        registration = self._supernodes.current
+        source, destination = decode_relay_header(envelope)
+        if (
+            not registration.is_connected
+            or via != registration.via
+            or destination != registration.relay_id
+        ):
+            self._context.drop(DropReason.UNKNOWN_SENDER)
+            return
+        inner = memoryview(envelope)[RELAY_HEADER_BYTES:]
+        classify_untrusted(inner)
+        self._handlers[inner[0]](inner, Via(via.socket, via.endpoint, source), now)
+
+    def _receive_transport(self, datagram: Buffer, via: Via, now: float) -> None:  # Hot path.
+        index = peek_receiver_index_untrusted(datagram)
+        entry = self._context.indexes.sessions.get(index)
+        if entry is None:
+            self._context.drop(DropReason.UNKNOWN_SESSION)
+            self._hint(datagram, via, now)
+            return
+        session, owner = entry
+        if session.is_expired(now):
+            self._context.drop(DropReason.EXPIRED_SESSION)
+        elif isinstance(owner, Peer):
+            self._receive_from_peer(owner, session, datagram, via, now)
+        elif owner is self._supernodes.current and not via.relay_id:
+            news = self._supernodes.current.receive_transport_untrusted(datagram, session, via, now)
+            self._peers.receive_news(news, now)
+
+    def _receive_from_peer(
+        self, peer: Peer, session: Session, datagram: Buffer, via: Via, now: float
+    ) -> None:  # Hot path.
+        if self._config.relay_only and not via.relay_id:
+            self._context.drop(DropReason.NO_PATH)
+            return
+        newest_before = session.highest_counter
+        plaintext = session.open_untrusted(datagram)
+        peer.heard(session, via, now, is_newest=session.highest_counter > newest_before)
+        match plaintext[0] if len(plaintext) else 0:
+            case InnerKind.FRAME:
+                frame, csum_start, csum_offset = decode_frame(plaintext)
+                self._tap.deliver(peer, frame, (csum_start, csum_offset), via, now)
+            case InnerKind.FRAGMENT:
+                number, index, count, piece, csum_start, csum_offset = decode_fragment(plaintext)
+                whole = peer.reassembler.add(
+                    number, index, count, (csum_start, csum_offset), piece, now
+                )
+                peer.schedule_reassembly(now)
+                if whole is not None:
+                    self._tap.deliver(peer, whole[0], whole[1], via, now)
+            case _:
+                message = decode_message(open_control_untrusted(plaintext))
+                self._receive_message(peer, message, via, now)
+
+    def _receive_message(self, peer: Peer, message: Message, via: Via, now: float) -> None:
+        match message:
+            case Ping():
+                peer.receive_ping(message, via, now)
+            case Pong():
+                if message.endpoint is not None:
+                    self._local.observe(message.endpoint)
+                peer.receive_pong(message, via, now)
+            case Hello():
+                usable = tuple(filter(self._local.may_be_candidate, message.candidates))
+                peer.receive_hello(message, usable, now, loopback=self._supernodes.is_on_loopback)
+                if message.answer:
+                    peer.say_hello(now, extra=via, answer=False)
+            case Bye():
+                self._peers.forget(peer)
+            case _:
+                self._context.drop(DropReason.UNKNOWN_MESSAGE)
+
+    # Handshakes
+
+    def _receive_initiation(self, datagram: Buffer, via: Via, now: float) -> None:
+        if self._config.relay_only and not via.relay_id:
+            self._context.drop(DropReason.NO_PATH)
+            return
+        cookie_reply = self._guard.check_untrusted(datagram, via.endpoint, now)
+        if cookie_reply is not None:
+            self._context.drop(DropReason.UNDER_LOAD)
+            self._context.outbox.send(via, cookie_reply)
+            return
+        try:
+            initiation = PeerInitiation.receive_untrusted(
+                datagram, self._config.identity, self._config.community
+            )
+        except UnsupportedVersion as refusal:
+            answer = encode_version_refusal(PROTOCOL_VERSION, refusal.sender_index)
+            self._context.outbox.send(via, answer)
+            raise
+        self._guard.accept_number(edge_id_of(initiation.their_static), initiation.number)
+        peer = self._peers.peer_for(initiation.their_static)
+        if peer is None:
+            self._context.drop(DropReason.TABLE_FULL)
+            return
+        if via.relay_id and peer.paths.relay_via is None:
+            peer.paths.set_relay(via, now)
+        if peer.member is None:
+            self._context.timers.set_no_later_than(
+                Timer.PEER_EXPIRY, peer.edge_id, now + PEER_SILENCE_TIMEOUT
+            )
+        peer.respond(initiation, via, now)
+
+    def _receive_response(self, datagram: Buffer, via: Via, now: float) -> None:
+        index = peek_receiver_index_untrusted(datagram)
+        peer = self._context.indexes.waiting.get(index)
+        if not isinstance(peer, Peer):
+            self._context.drop(DropReason.UNKNOWN_SESSION)
+        else:
+            peer.receive_response_untrusted(datagram, via, now)
+
+    def _receive_supernode_response(self, datagram: Buffer, via: Via, now: float) -> None:
+        index = peek_receiver_index_untrusted(datagram)
+        owner = self._context.indexes.waiting.get(index)
+        if owner is not self._supernodes.current or via.relay_id:
+            self._context.drop(DropReason.UNKNOWN_SESSION)
+        else:
+            self._supernodes.current.receive_response_untrusted(datagram, via, now)
+
+    def _receive_cookie(self, datagram: Buffer, via: Via, now: float) -> None:
+        owner = self._context.indexes.waiting.get(peek_receiver_index_untrusted(datagram))
+        if isinstance(owner, Peer):
+            owner.receive_cookie_untrusted(datagram, now)
+        elif owner is self._supernodes.current and not via.relay_id:
+            self._supernodes.current.receive_cookie_untrusted(datagram, now)
+        else:
+            self._context.drop(DropReason.UNKNOWN_SESSION)
+
+    def _receive_version_refusal(self, datagram: Buffer, _via: Via, _now: float) -> None:
+        refusal = decode_version_refusal(datagram)
+        owner = self._context.indexes.waiting.get(refusal.receiver_index)
+        if owner is self._supernodes.current and refusal.version != PROTOCOL_VERSION:
+            self._context.events.append(
+                events.SupernodeVersion(self._supernodes.current.number, refusal.version)
+            )
+
+    def _receive_punch(self, _datagram: Buffer, _via: Via, _now: float) -> None:
+        """A punch has done its work on the way: it opened the sender's NAT."""
+
+    # Hints
+
+    def _hint(self, datagram: Buffer, via: Via, now: float) -> None:
+        self._hint_allowance = min(
+            HINTS_PER_SECOND,
+            self._hint_allowance + max(0.0, now - self._hint_at) * HINTS_PER_SECOND,
+        )
+        self._hint_at = now
+        if self._hint_allowance >= 1.0:
+            self._hint_allowance -= 1.0
+            hint = encode_unknown_session(DatagramType.TRANSPORT, echo_untrusted(datagram))
+            self._context.outbox.send(via, hint)
+
+    def _receive_hint(self, datagram: Buffer, via: Via, now: float) -> None:
+        hint = decode_unknown_session(datagram)
+        if via == self._supernodes.current.via:
+            # Whatever a supernode does not know of us, it takes a registration to mend.
+            self._supernodes.current.receive_hint(now)
+            return
+        index = int.from_bytes(hint.echo[:4], "big")
+        counter = int.from_bytes(hint.echo[4:], "big")
+        for peer in self._peers:
+            session = peer.sessions.current
+            if (
+                session is not None
+                and session.their_index == index
+                and counter < session.sent_datagrams
+            ):
+                peer.receive_hint(now)

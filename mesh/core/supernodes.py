@@ -1,0 +1,62 @@
+"""Which of the configured supernodes an edge is registered with."""
+
+from mesh.addresses import EdgeId, Endpoint
+from mesh.core.context import Context
+from mesh.core.registration import Registration
+from mesh.core.timers import Timer
+
+ATTEMPTS_PER_SUPERNODE = 3  # then the next one of several is tried
+
+
+class Supernodes:
+    """One registration per configured supernode, one of them in use at a time.
+
+    Attributes:
+        current: the registration in use, connected or trying to be.
+    """
+
+    def __init__(self, context: Context, our_id: EdgeId) -> None:
+        self._registrations = [
+            Registration(number, supernode, context, our_id)
+            for number, supernode in enumerate(context.config.supernodes)
+        ]
+        self.current = self._registrations[0]
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether the supernode sees us on this very machine, and so other edges perhaps too."""
+        seen_as = self.current.seen_as
+        return seen_as is not None and (seen_as.host == "::1" or seen_as.host.startswith("127."))
+
+    def set_endpoints(self, number: int, endpoints: list[Endpoint], now: float) -> None:
+        """Learn where a supernode is; the one in use is registered with at once."""
+        registration = self._registrations[number]
+        registration.set_endpoints(endpoints)
+        if registration is self.current and endpoints:
+            registration.start_if_idle(now)
+
+    def handle_timer(self, timer: Timer, number: object, now: float) -> None:
+        """Pass a timer on to its registration, or to the next one after too many failures."""
+        registration = self.current
+        if number != registration.number:
+            return
+        match timer:
+            case Timer.REGISTER:
+                if registration.failed_attempts >= ATTEMPTS_PER_SUPERNODE:
+                    self._choose_next()
+                self.current.handle_register_timer(now)
+            case Timer.SUPERNODE_HEARTBEAT:
+                registration.handle_heartbeat_timer(now)
+            case _:
+                registration.handle_membership_timer(now)
+
+    def _choose_next(self) -> None:
+        if len(self._registrations) > 1:
+            self.current.suspend()
+            following = (self.current.number + 1) % len(self._registrations)
+            self.current = self._registrations[following]
+
+    def leave(self) -> None:
+        """Tell all supernodes that we go."""
+        for registration in self._registrations:
+            registration.leave()

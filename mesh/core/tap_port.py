@@ -1,0 +1,80 @@
+"""Our own port of the switch: frames between the TAP and the peers; docs/protocol.md section 13."""
+
+from mesh.core.context import Context
+from mesh.core.outbox import Via
+from mesh.core.peer import Peer
+from mesh.core.peers import PeerTable
+from mesh.core.switch import Switch
+from mesh.datapath.fragment import Csum
+from mesh.datapath.vnet import (
+    GSO_NONE,
+    VIRTIO_NET_HEADER_BYTES,
+    decode_vnet,
+    encode_vnet_partial,
+    encode_vnet_plain,
+)
+from mesh.engine import Buffer, FrameIovec
+from mesh.events import DropReason
+from mesh.wire.ethernet import addresses
+
+ETHERNET_OVERHEAD_BYTES = 18  # header and one VLAN tag, on top of the MTU
+
+
+class TapPort:
+    """Forwards frames from the TAP and collects frames for it."""
+
+    def __init__(self, context: Context, switch: Switch, peers: PeerTable) -> None:
+        self._context = context
+        self._switch = switch
+        self._peers = peers
+        self._mac = context.config.mac
+        self._no_relay = context.config.no_relay
+        self._max_frame_bytes = context.config.mtu + ETHERNET_OVERHEAD_BYTES
+        self._frames: list[FrameIovec] = []
+
+    def take(self) -> list[FrameIovec]:
+        """Return, and forget, what is to be written to the TAP."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def receive_frames(self, read: Buffer, now: float) -> None:  # Hot path.
+        """Take in one TAP read: forward it to the peer that owns its destination, or flood it."""
+        fields = decode_vnet(read)
+        if fields is None or fields[1] != GSO_NONE:
+            self._context.drop(DropReason.MALFORMED)
+            return
+        frame = memoryview(read)[VIRTIO_NET_HEADER_BYTES:]
+        if len(frame) > self._max_frame_bytes:
+            self._context.drop(DropReason.FRAME_SIZE)
+            return
+        destination, source = addresses(frame)
+        csum = (fields[4], fields[5])
+        if self._switch.knows(source):
+            self._switch.forget(source)  # it has moved to our side
+        port = None if destination[0] & 1 else self._switch.port_of(destination, now)
+        if port is not None:
+            peer = self._peers.get(port)
+            if peer is not None:
+                peer.send_frame(frame, csum, now)
+            return
+        for peer in self._peers:
+            if peer.sessions.current is not None:
+                peer.send_frame(frame, csum, now)
+
+    def deliver(
+        self, peer: Peer, frame: Buffer, csum: Csum, via: Via, now: float
+    ) -> None:  # Hot path.
+        """Hand a frame of a peer to the TAP, never to another peer; learn its source address."""
+        if len(frame) > self._max_frame_bytes:
+            self._context.drop(DropReason.FRAME_SIZE)
+            return
+        if via.relay_id and self._no_relay:
+            self._context.drop(DropReason.NO_PATH)
+            return
+        peer.rx_frames += 1
+        peer.rx_bytes += len(frame)
+        _, source = addresses(frame)
+        if source != self._mac:
+            self._switch.learn(source, peer.edge_id, now)
+        header = encode_vnet_partial(*csum) if csum[0] else encode_vnet_plain()
+        self._frames.append((header, frame))
