@@ -76,7 +76,7 @@ class OutgoingDatagrams(NamedTuple):
 
 
 FrameIovec: TypeAlias = Sequence[Buffer]
-"""One write to the TAP: a virtio-net header of 10 bytes, then the frame, in any number of pieces."""
+"""One write to the TAP: a virtio-net header of 10 bytes and the frame, in any number of pieces."""
 
 
 class Engine(Protocol):

@@ -49,7 +49,7 @@ class SupernodeView(TypedDict):
 
 
 class EdgeView(TypedDict):
-    """What an edge's engine knows for ``mesh-edge status`` (the driver adds tap, uptime, version)."""
+    """What an engine knows for ``mesh-edge status`` (the driver adds tap, uptime, version)."""
 
     community: str
     id: str

@@ -9,6 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Interface
 from typing import TextIO
 
 import trio
@@ -19,7 +20,8 @@ from mesh.cli.membership import Membership, find_membership
 from mesh.cli.overlay import networks_of, order_proposals
 from mesh.cli.running import Plan, RunningEdge
 from mesh.cli.settings import JoinSettings
-from mesh.cli.supernodes import SupernodeTarget, configured_target, found_target
+from mesh.cli.supernodes import SupernodeTarget, configured_target, found_target, kept_targets
+from mesh.cli.values import format_kept_supernode
 from mesh.core.config import EdgeConfig, SupernodeConfig
 from mesh.crypto.identity import Identity
 from mesh.net.lan import find_supernodes
@@ -28,7 +30,7 @@ from mesh.net.paths import control_path, default_runtime_dir, default_state_dir,
 from mesh.net.state import StateDir
 from mesh.net.tap import open_tap
 from mesh.net.udp import open_udp_pair
-from mesh.wire.messages import AddressMode
+from mesh.wire.messages import MAX_SUBNETS, AddressMode
 
 PROGRAM = "mesh-edge"
 
@@ -99,13 +101,21 @@ async def _plan(
 async def _known_supernodes(
     settings: JoinSettings, state: StateDir, membership: Membership
 ) -> tuple[SupernodeTarget, ...]:
+    """Return those that were named, else one of the LAN, else those of an earlier invite."""
+    community = settings.community
     if settings.supernodes:
+        if settings.is_invited:
+            state.save_supernodes(community, map(format_kept_supernode, settings.supernodes))
         return tuple(
             configured_target(supernode, state, is_invited=settings.is_invited)
             for supernode in settings.supernodes
         )
-    found = found_target(await find_supernodes(membership.keys.community_id))
-    return () if found is None else (found,)
+    found = await find_supernodes(membership.keys.community_id)
+    kept = kept_targets(state, community)
+    if kept and not any(one.serves_us for one in found):
+        return kept
+    best = found_target(found)
+    return () if best is None else (best,)
 
 
 def edge_config(
@@ -129,6 +139,9 @@ def edge_config(
         last_address: the lease of an earlier run (CIDR) or "".
         epoch: greater than at any earlier start.
     """
+    if settings.address not in {"auto", "none"}:
+        # Whoever comes first chooses for all: members with a lease should be in our network.
+        subnets = [IPv4Interface(settings.address).network, *subnets][:MAX_SUBNETS]
     modes = {"auto": AddressMode.AUTO, "none": AddressMode.NONE}
     addresses = {"auto": last_address, "none": ""}
     return EdgeConfig(

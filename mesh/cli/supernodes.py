@@ -9,7 +9,8 @@ import trio
 
 from mesh import events
 from mesh.addresses import Endpoint
-from mesh.cli.values import HostPort, SupernodeAddress
+from mesh.cli.values import HostPort, SupernodeAddress, read_kept_supernode
+from mesh.errors import StateError
 from mesh.events import Event
 from mesh.net.lan import FoundSupernode
 from mesh.net.state import StateDir
@@ -57,6 +58,21 @@ def configured_target(
     name = str(supernode.host_ports[0])
     how = f"remove the line of {name} from {state.path / 'known_supernodes'}"
     return SupernodeTarget(supernode.host_ports, state.pinned(name) or "", how)
+
+
+def kept_targets(state: StateDir, community: str) -> tuple[SupernodeTarget, ...]:
+    """Return the supernodes of the invite by which this machine joined ``community`` before.
+
+    Raises:
+        StateError: the file that keeps them is corrupt.
+    """
+    try:
+        kept = [read_kept_supernode(line) for line in state.supernodes(community)]
+    except ValueError as error:
+        raise StateError(
+            f"the supernodes kept for {community} are corrupt ({error}); join by invite again"
+        ) from error
+    return tuple(configured_target(supernode, state, is_invited=True) for supernode in kept)
 
 
 def found_target(found: Iterable[FoundSupernode]) -> SupernodeTarget | None:

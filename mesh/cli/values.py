@@ -59,6 +59,22 @@ def read_supernode(text: str) -> SupernodeAddress:
     return SupernodeAddress((read_host_port(place),), fingerprint)
 
 
+def read_kept_supernode(text: str) -> SupernodeAddress:
+    """Read what `format_kept_supernode` wrote: ``HOST:PORT,HOST:PORT#FINGERPRINT``.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    places, _, fingerprint = text.partition("#")
+    host_ports = tuple(read_host_port(place) for place in places.split(","))
+    return SupernodeAddress(host_ports, read_fingerprint(fingerprint))
+
+
+def format_kept_supernode(supernode: SupernodeAddress) -> str:
+    """Return one line of text for the state directory."""
+    return ",".join(map(str, supernode.host_ports)) + f"#{supernode.fingerprint}"
+
+
 def read_fingerprint(text: str) -> str:
     """Read the 32 base32 characters of docs/protocol.md section 3.2, in either case.
 

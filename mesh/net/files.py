@@ -58,7 +58,9 @@ def make_directory(path: Path) -> None:
         StateError: it cannot be made, or something else has its name.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not mkdir(parents=True): that gives parents the mode of the umask.
+        for missing in reversed([path, *path.parents]):
+            missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StateError(f"the directory {path} cannot be made: {error.strerror}") from error
 

@@ -10,13 +10,14 @@
         secret                        as the user gave it
         root                          salt, tag and root in hex: a cache
         address                       CIDR
+        supernodes                    lines of HOST:PORT[,HOST:PORT...]#FINGERPRINT, from an invite
 """
 
 import hashlib
 import hmac
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Final, TypeVar
@@ -141,6 +142,14 @@ class StateDir:
         """Keep the leased address (CIDR)."""
         self._save(community, "address", address)
 
+    def supernodes(self, community: str) -> tuple[str, ...]:
+        """Return the supernodes kept for ``community``, each as `save_supernodes` got it."""
+        return self._load(self._community(community) / "supernodes", _parse_lines) or ()
+
+    def save_supernodes(self, community: str, supernodes: Iterable[str]) -> None:
+        """Keep the supernodes of an invite, one line of text each."""
+        self._save(community, "supernodes", "\n".join(supernodes))
+
     def _community(self, community: str) -> Path:
         return self.path / "communities" / quoted(community)
 
@@ -221,6 +230,10 @@ def _parse_root(text: str) -> tuple[bytes, bytes, bytes]:
     if (len(salt), len(tag), len(root)) != (_SALT_BYTES, _TAG_BYTES, KEY_BYTES):
         raise ValueError("a cached root is a salt, a tag and a root")
     return salt, tag, root
+
+
+def _parse_lines(text: str) -> tuple[str, ...]:
+    return tuple(text.splitlines())
 
 
 def _parse_address(text: str) -> str:

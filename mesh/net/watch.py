@@ -3,7 +3,7 @@
 import errno
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -13,9 +13,12 @@ from mesh.net.link import LocalAddress, link_is_up, local_networks
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+_RTM_NEWLINK: Final = 16
 _RTM_NEWROUTE: Final = 24
 _RTM_DELROUTE: Final = 25
 _NLMSGHDR: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port; native order
+_IFINFOMSG: Final = struct.Struct("=BxHiI")  # family, type, index, flags; behind the header
+_IFF_UP: Final = 0x1
 _RTMSG_DST_LEN: Final = _NLMSGHDR.size + 1  # struct rtmsg: family, dst_len...
 
 _SETTLING_INTERVAL: Final = 0.05
@@ -46,6 +49,20 @@ LinkChange: TypeAlias = LinkDown | LinkUp | LinkGone | AddressesChanged
 
 
 @dataclass(frozen=True, slots=True)
+class _Notices:
+    """What the netlink messages of one run said.
+
+    Attributes:
+        has_new_route: whether a default route came or went, or notices were lost.
+        was_down: whether the watched interface was down, if only for a moment: the kernel then has
+            flushed its routes and IPv6 addresses even though it looks up before and after.
+    """
+
+    has_new_route: bool = False
+    was_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _View:
     addresses: frozenset[LocalAddress]
     tap_is_up: bool | None
@@ -72,9 +89,9 @@ async def watch_links(
             with trio.move_on_after(poll_interval):
                 await trio.lowlevel.wait_readable(netlink)
                 await trio.sleep(_SETTLING_INTERVAL)
-            has_new_route = _empty(netlink)
+            notices = _empty(netlink, tap_index)
             seen = await _look(tap_index)
-            for change in _changes(known, seen, has_new_route=has_new_route):
+            for change in _changes(known, seen, notices):
                 notify(change)
             known = seen
 
@@ -84,7 +101,7 @@ async def _look(tap_index: int) -> _View:
     return _View(frozenset(addresses), await link_is_up(tap_index) if tap_index else None)
 
 
-def _changes(known: _View, seen: _View, *, has_new_route: bool) -> list[LinkChange]:
+def _changes(known: _View, seen: _View, notices: _Notices) -> list[LinkChange]:
     changes: list[LinkChange] = []
     match known.tap_is_up, seen.tap_is_up:
         case (True | False, None):
@@ -93,32 +110,51 @@ def _changes(known: _View, seen: _View, *, has_new_route: bool) -> list[LinkChan
             changes.append(LinkDown())
         case (False, True):
             changes.append(LinkUp())
-    if has_new_route or known.addresses != seen.addresses:
+        case (True, True) if notices.was_down:
+            changes += [LinkDown(), LinkUp()]
+    if notices.has_new_route or known.addresses != seen.addresses:
         changes.append(AddressesChanged())
     return changes
 
 
-def _empty(netlink: socket.socket) -> bool:
-    """Read all notices; return whether a default route came or went, or notices were lost."""
-    is_route_changed = False
+def _empty(netlink: socket.socket, tap_index: int) -> _Notices:
+    """Read all notices."""
+    has_new_route = was_down = False
     while True:
         try:
             notices = netlink.recv(65536)
         except BlockingIOError:
-            return is_route_changed
+            return _Notices(has_new_route=has_new_route, was_down=was_down)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            is_route_changed = True  # the kernel had more to say than we had room for
+            has_new_route = True  # the kernel had more to say than we had room for
             continue
-        is_route_changed = is_route_changed or _names_default_route(notices)
+        for kind, notice in _split(notices):
+            has_new_route = has_new_route or _is_default_route(kind, notice)
+            was_down = was_down or _is_down(kind, notice, tap_index)
 
 
-def _names_default_route(notices: bytes) -> bool:
+def _split(notices: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the type of each netlink message and the message, its header included."""
     start = 0
     while start + _NLMSGHDR.size < len(notices):
         length, kind, *_ = _NLMSGHDR.unpack_from(notices, start)
-        if kind in {_RTM_NEWROUTE, _RTM_DELROUTE} and notices[start + _RTMSG_DST_LEN] == 0:
-            return True
-        start += max((length + 3) & ~3, _NLMSGHDR.size)
-    return False
+        length = max(length, _NLMSGHDR.size)
+        yield kind, notices[start : start + length]
+        start += (length + 3) & ~3
+
+
+def _is_default_route(kind: int, notice: bytes) -> bool:
+    return (
+        kind in {_RTM_NEWROUTE, _RTM_DELROUTE}
+        and len(notice) > _RTMSG_DST_LEN
+        and notice[_RTMSG_DST_LEN] == 0
+    )
+
+
+def _is_down(kind: int, notice: bytes, tap_index: int) -> bool:
+    if kind != _RTM_NEWLINK or len(notice) < _NLMSGHDR.size + _IFINFOMSG.size:
+        return False
+    _, _, index, flags = _IFINFOMSG.unpack_from(notice, _NLMSGHDR.size)
+    return bool(index == tap_index and not flags & _IFF_UP)

@@ -8,11 +8,13 @@ from mesh.cli.announce import joined_line
 from mesh.cli.join import edge_config
 from mesh.cli.membership import Membership
 from mesh.cli.settings import load_join_settings
-from mesh.cli.supernodes import SupernodeTarget
-from mesh.cli.values import HostPort
+from mesh.cli.supernodes import SupernodeTarget, kept_targets
+from mesh.cli.values import HostPort, SupernodeAddress, format_kept_supernode
 from mesh.core.config import EdgeConfig, SupernodeConfig
 from mesh.crypto.community import CommunityKeys
 from mesh.crypto.identity import Identity
+from mesh.errors import StateError
+from mesh.net.state import StateDir
 from mesh.wire.messages import AddressMode
 
 IDENTITY = Identity(bytes(range(32)))
@@ -65,3 +67,25 @@ def test_everything_else_arrives_unchanged() -> None:
 def test_the_line_that_scripts_wait_for_has_its_form() -> None:
     line = joined_line("lan", "desk", "mesh0", "10.1.2.3/22", "vpn.example:7777")
     assert line == "joined lan as desk: mesh0 10.1.2.3/22, supernode vpn.example:7777"
+
+
+def test_a_fixed_address_proposes_its_own_network_first() -> None:
+    config = config_for(address="10.1.2.3/24")
+    assert config.subnets == ("10.1.2.0/24", "10.20.0.0/22")
+
+
+def test_supernodes_of_an_invite_are_found_again(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    kept = SupernodeAddress((HostPort("vpn.example", 7777), HostPort("192.0.2.7", 7777)), "f" * 32)
+    state.save_supernodes("lan", [format_kept_supernode(kept)])
+    (target,) = kept_targets(state, "lan")
+    assert target.host_ports == kept.host_ports
+    assert target.fingerprint == kept.fingerprint
+    assert kept_targets(state, "other") == ()
+
+
+def test_a_corrupt_line_of_kept_supernodes_says_what_to_do(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.save_supernodes("lan", ["nonsense"])
+    with pytest.raises(StateError, match="join by invite again"):
+        kept_targets(state, "lan")

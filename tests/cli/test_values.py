@@ -174,3 +174,17 @@ def test_a_bad_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="key") as caught:
         values.read_secret(text)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_supernode_that_is_kept_reads_back_as_it_was() -> None:
+    supernode = SupernodeAddress(
+        (HostPort("192.0.2.1", 7777), HostPort("fd00::1", 7778)), "a234567b" * 4
+    )
+    line = values.format_kept_supernode(supernode)
+    assert values.read_kept_supernode(line) == supernode
+
+
+@pytest.mark.parametrize("line", ["", "host", "host:1", "host:1#short", "host:1,#" + "a" * 32])
+def test_a_broken_line_of_kept_supernodes_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        values.read_kept_supernode(line)

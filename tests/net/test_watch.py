@@ -118,11 +118,23 @@ def notice(kind: int, dst_len: int, length: int = 28) -> bytes:
     return header + bytes([2, dst_len]) + bytes(length - 18)
 
 
+def link_notice(index: int, flags: int) -> bytes:
+    header = struct.pack("=IHHII", 32, 16, 0, 0, 0)
+    return header + struct.pack("=BxHiII", 0, 1, index, flags, 0)
+
+
 def test_a_default_route_is_found_behind_other_notices() -> None:
-    assert not watch._names_default_route(notice(24, 24) + notice(20, 0))
-    assert watch._names_default_route(notice(24, 24) + notice(20, 0) + notice(25, 0))
+    run = notice(24, 24) + notice(20, 0) + notice(25, 0)
+    assert [watch._is_default_route(*one) for one in watch._split(run)] == [False, False, True]
+
+
+def test_a_moment_of_being_down_is_seen_in_the_notices() -> None:
+    run = link_notice(7, 0x1003) + link_notice(7, 0x1002) + link_notice(8, 0) + link_notice(7, 3)
+    assert [watch._is_down(*one, 7) for one in watch._split(run)] == [False, True, False, False]
 
 
 @given(st.binary(max_size=200))
 def test_no_notice_however_broken_raises_or_loops(notices: bytes) -> None:
-    watch._names_default_route(notices)
+    for kind, one in watch._split(notices):
+        watch._is_default_route(kind, one)
+        watch._is_down(kind, one, 1)
