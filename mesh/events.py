@@ -69,6 +69,14 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseDistrusted:
+    """The supernode named an address for us that we do not configure: see `mesh.core.leased`."""
+
+    supernode: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The supernode refused the registration; the engine tries again later."""
 
@@ -196,6 +204,7 @@ Event: TypeAlias = (
     SupernodeSeen
     | SupernodeKeyMismatch
     | Registered
+    | LeaseDistrusted
     | Refused
     | SupernodeLost
     | SupernodeVersion

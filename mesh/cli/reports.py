@@ -68,6 +68,10 @@ def _describe_supernode(event: Event, supernodes: Sequence[str]) -> Line | None:
                 f" ({printable(detail)})" if detail else ""
             )
             level = logging.ERROR
+        case events.LeaseDistrusted(number, address):
+            text = f"{supernodes[number]} leased {address}, which is no address for a private LAN: "
+            text += "not configured; use --address CIDR or another supernode"
+            level = logging.WARNING
         case events.SupernodeVersion(number, version):
             text = f"{supernodes[number]} speaks protocol version {version}, we speak "
             text += f"{PROTOCOL_VERSION}; upgrade one of them"

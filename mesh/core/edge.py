@@ -82,6 +82,9 @@ class EdgeEngine:
 
     def receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:
         """Take in what a socket delivered; nothing in it has been authenticated."""
+        if not batch.source[1]:  # port 0 is legal on the wire, and nothing can be sent back to it
+            self._context.drop(DropReason.MALFORMED)
+            return
         view = memoryview(batch.buffer)
         via = Via(batch.socket, Endpoint(batch.source[0], batch.source[1]))
         for start in range(0, len(view), max(batch.segment_bytes, 1)):

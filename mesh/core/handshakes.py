@@ -44,6 +44,7 @@ class PeerHandshake:
         self._initiator: PeerInitiator | None = None
         self._attempts = 0
         self._cookie: bytes | None = None
+        self._may_answer_cookie = True
         self._their_epoch = 0
 
     @property
@@ -60,6 +61,7 @@ class PeerHandshake:
 
     def repeat(self, vias: list[Via], now: float, *, peer_has_aes: bool) -> None:
         """Start anew what drew no answer."""
+        self._may_answer_cookie = True
         self._attempts += 1
         self.start(vias, now, peer_has_aes=peer_has_aes)
 
@@ -92,7 +94,8 @@ class PeerHandshake:
         """Take in a cookie: the peer is under load and wants to see it before it works.
 
         Returns:
-            Whether it is news, and the handshake should be started again with it.
+            Whether the handshake should be started again with it: once per retry, since cookies
+            are cheap to send.
 
         Raises:
             RemoteError: it does not parse, or was not made for our initiation.
@@ -101,8 +104,9 @@ class PeerHandshake:
             return False
         k1 = mac1_key_peer(self._context.config.community, self._static_key)
         _, cookie = open_cookie_reply_untrusted(datagram, k1, self._initiator.mac1)
-        is_news, self._cookie = cookie != self._cookie, cookie
-        return is_news
+        self._cookie = cookie
+        may_start, self._may_answer_cookie = self._may_answer_cookie, False
+        return may_start
 
     def receive_response_untrusted(self, datagram: Buffer, now: float) -> bool:
         """Take in the answer to our initiation; whether a new session came of it.
@@ -144,6 +148,7 @@ class PeerHandshake:
 
     def _settled(self, now: float) -> None:
         self._attempts = 0
+        self._may_answer_cookie = True
         self._context.timers.cancel(Timer.HANDSHAKE, self._edge_id)
         self.set_rekey_timer(now)
 

@@ -13,6 +13,7 @@ from mesh.crypto.identity import edge_id_of
 from mesh.wire.messages import Member, Members, combine_digests, member_digest
 
 MAX_MEMBERS = 4096  # what a supernode can make an edge remember
+MAX_PAGES = MAX_MEMBERS  # of a list; even with one member each
 
 
 class Membership:
@@ -46,11 +47,16 @@ class Membership:
         """
         changed = [edge_id for edge_id in map(self._note, message.members) if edge_id is not None]
         if message.pages == 0:
-            self._listed.update(changed)  # not to be dropped by a list that is under way
+            if self._pages_missing is not None:
+                self._listed.update(changed)  # not to be dropped by the list that is under way
             return changed, []
-        if message.page == 0 or self._pages_missing is None:
+        if message.pages > MAX_PAGES:
+            return changed, []
+        if self._pages_missing is None or len(self._listed) > 2 * MAX_MEMBERS:
             self._pages_missing = set(range(message.pages))
-        self._listed.update(edge_id_of(member.key) for member in message.members)
+            self._listed = set()
+        named = (edge_id_of(member.key) for member in message.members)
+        self._listed.update(edge_id for edge_id in named if edge_id in self.members)
         self._pages_missing.discard(message.page)
         if self._pages_missing:
             return changed, []

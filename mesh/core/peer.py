@@ -42,7 +42,8 @@ HelloSource: TypeAlias = Callable[[bool], Hello]
 DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - INNER_HEADER_BYTES
 RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
 PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
-HELLO_RETRY_MIN, HELLO_RETRY_MAX = 0.25, 2.0  # s; doubled from one to the other
+HELLO_RETRY_MIN = 0.25  # s
+HELLO_RETRY_DOUBLINGS = 3
 MAX_RENEWED_HELLOS = 4  # to a peer that has said hello before; the next rekey says it again
 
 
@@ -270,12 +271,15 @@ class Peer:
 
     def say_hello(self, now: float, *, extra: Via | None = None, answer: bool = True) -> None:
         """Tell who and where we are; repeated until the peer's own hello arrives."""
+        if self.sessions.current is None:
+            return
         vias = dict.fromkeys(self.paths.control_vias(now))
         if extra is not None:
             vias[extra] = None
         self._send_by(tuple(vias), self._hello(answer), now)
         if answer and (not self.is_up or self._hellos_unanswered < MAX_RENEWED_HELLOS):
-            interval = min(HELLO_RETRY_MIN * 2**self._hellos_unanswered, HELLO_RETRY_MAX)
+            doublings = min(self._hellos_unanswered, HELLO_RETRY_DOUBLINGS)
+            interval = HELLO_RETRY_MIN * 2**doublings
             self._hellos_unanswered += 1
             self._context.timers.set(Timer.HELLO, self.edge_id, now + interval)
 

@@ -86,6 +86,7 @@ class PeerTable:
         peer = self._by_id.get(edge_id)
         if peer is None and edge_id != self._our_id and len(self._by_id) < MAX_PEERS:
             peer = self._by_id[edge_id] = Peer(static_key, self._context, self.hello)
+            peer.member = self._supernodes.current.membership.members.get(edge_id)
         return peer
 
     def hello(self, answer: bool) -> Hello:  # noqa: FBT001 - its only argument

@@ -154,9 +154,12 @@ class Reception:
                     self._tap.deliver(peer, whole[0], whole[1], via, now)
             case _:
                 message = decode_message(open_control_untrusted(plaintext))
-                self._receive_message(peer, message, via, now)
+                is_current = session is peer.sessions.current
+                self._receive_message(peer, message, via, now, is_current=is_current)
 
-    def _receive_message(self, peer: Peer, message: Message, via: Via, now: float) -> None:
+    def _receive_message(
+        self, peer: Peer, message: Message, via: Via, now: float, *, is_current: bool
+    ) -> None:
         match message:
             case Ping():
                 peer.receive_ping(message, via, now)
@@ -170,7 +173,9 @@ class Reception:
                 if message.answer:
                     peer.say_hello(now, extra=via, answer=False)
             case Bye():
-                self._peers.forget(peer)
+                # Under an older session it may be the goodbye of an earlier start of the peer.
+                if is_current:
+                    self._peers.forget(peer)
             case _:
                 self._context.drop(DropReason.UNKNOWN_MESSAGE)
 

@@ -27,6 +27,7 @@ from mesh.constants import (
 from mesh.core.attempt import Attempt, Stage
 from mesh.core.config import SupernodeConfig
 from mesh.core.context import Context
+from mesh.core.leased import is_acceptable
 from mesh.core.membership import Membership
 from mesh.core.outbox import Via
 from mesh.core.timers import Timer
@@ -112,6 +113,9 @@ class Registration:
         self._pings: dict[bytes, float] = {}
         self._unanswered = 0
         self._last_pong_at = -math.inf
+        self._hinted_at = -math.inf
+        self._may_answer_cookie = True
+        self._known_address = ""  # ours as the supernode tells it, taken or not
         self._has_registered = False
         self._is_stopped = False
 
@@ -162,6 +166,7 @@ class Registration:
 
     def handle_register_timer(self, now: float) -> None:
         """Repeat what drew no answer, or start anew."""
+        self._may_answer_cookie = True
         attempt = self._attempt
         if attempt is not None and attempt.may_repeat:
             self._send_register(attempt, now)
@@ -217,8 +222,11 @@ class Registration:
             RemoteError: it does not parse, or was not made for our initiation.
         """
         cookie = self._attempt.open_cookie_untrusted(datagram) if self._attempt else None
-        if cookie is not None and cookie != self._cookie:
-            self._cookie = cookie
+        if cookie is None:
+            return
+        self._cookie = cookie
+        if self._may_answer_cookie:  # at once only once per retry: cookies are cheap to send
+            self._may_answer_cookie = False
             self.start(now)
 
     # The session
@@ -238,7 +246,7 @@ class Registration:
             case RefusedMessage():
                 self._receive_refused(message, now)
             case Pong():
-                self._receive_pong(message, via, now)
+                self._receive_pong(message, now)
             case Members():
                 changed, gone = self.membership.receive_members(message)
                 self._digest_seen(message.digest, now)
@@ -278,10 +286,16 @@ class Registration:
         self.via = attempt.via
         self.relay_id = message.relay_id
         self.seen_as = message.endpoint
+        leased = message.address
+        if not is_acceptable(leased, self._context.config):
+            if leased:
+                self._report(events.LeaseDistrusted(self.number, leased))
+            leased = ""
         is_first, self._has_registered = not self._has_registered, True
-        is_news = not self.is_connected or message.address != self.address
+        is_news = not self.is_connected or leased != self.address
         self.is_connected = True
-        self.address = message.address
+        self.address = leased
+        self._known_address = message.address
         self._pings.clear()
         self._unanswered = 0
         self._last_pong_at = now
@@ -291,9 +305,7 @@ class Registration:
         timers.cancel(Timer.REGISTER, self.number)
         timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL)
         if is_news:
-            self._report(
-                events.Registered(self.number, message.address, message.endpoint, is_first)
-            )
+            self._report(events.Registered(self.number, leased, message.endpoint, is_first))
         # The list of members may have overtaken this answer.
         return News(list(self.membership.members), [], is_list=True)
 
@@ -305,7 +317,7 @@ class Registration:
                     key=config.identity.public_key,
                     endpoint=self.seen_as,
                     relay_id=self.relay_id,
-                    address=self.address,
+                    address=self._known_address,
                     aes=config.has_aes,
                 )
             )
@@ -329,7 +341,8 @@ class Registration:
             self._report(events.SupernodeLost(self.number, silent_for))
             self.start(now)
             return
-        if session.wants_rekey(now) and self._attempt is None:
+        is_doubtful = self._hinted_at > self._last_pong_at
+        if self._attempt is None and (is_doubtful or session.wants_rekey(now)):
             self.start(now)
         self._ping(session, now)
         self._context.timers.set(
@@ -343,7 +356,7 @@ class Registration:
             self._unanswered += 1
             self._send(self.via, session, Ping(token=token, pad=b""))
 
-    def _receive_pong(self, message: Pong, via: Via, now: float) -> None:
+    def _receive_pong(self, message: Pong, now: float) -> None:
         sent_at = self._pings.get(message.token)
         if sent_at is None:
             return
@@ -352,7 +365,6 @@ class Registration:
         self._pings.clear()
         self._unanswered = 0
         self._last_pong_at = now
-        self.via = via
         if message.endpoint is not None and message.endpoint != self.seen_as:
             self.seen_as = message.endpoint
             self._update_ourselves()
@@ -365,12 +377,15 @@ class Registration:
     def receive_hint(self, now: float) -> None:
         """React to an unauthenticated "unknown session": ask at once (section 6.5).
 
-        This ping counts as the last one, so that a second of silence starts a handshake.
+        A second of silence then starts a handshake beside the session: a forged hint and a lost
+        datagram must not take a working registration away. One hint per heartbeat is taken.
         """
         session = self._session
-        if not self.is_connected or session is None or self._unanswered:
-            return  # it is being verified already
-        self._unanswered = SUPERNODE_MAX_UNANSWERED - 1
+        if not self.is_connected or session is None:
+            return
+        if now - self._hinted_at < SUPERNODE_HEARTBEAT_INTERVAL:
+            return
+        self._hinted_at = now
         self._ping(session, now)
         self._context.timers.set(
             Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL

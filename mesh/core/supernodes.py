@@ -24,9 +24,12 @@ class Supernodes:
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether the supernode sees us on this very machine, and so other edges perhaps too."""
-        seen_as = self.current.seen_as
-        return seen_as is not None and (seen_as.host == "::1" or seen_as.host.startswith("127."))
+        """Whether the supernode is on this very machine, and so other edges perhaps too.
+
+        Decided by where we send, not by what it says: a remote one must not aim us at ourselves.
+        """
+        via = self.current.via
+        return via is not None and (via.endpoint[0] == "::1" or via.endpoint[0].startswith("127."))
 
     def set_endpoints(self, number: int, endpoints: list[Endpoint], now: float) -> None:
         """Learn where a supernode is; the one in use is registered with at once."""
