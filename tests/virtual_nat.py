@@ -90,6 +90,7 @@ class NatRouter:
         lan: the segment inside.
         public_address: its address outside.
         behaviour: may be replaced at any time.
+        refused: datagrams from outside that it did not let in.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class NatRouter:
         self.lan = lan
         self.behaviour = behaviour
         self.public_address = public_address
+        self.refused = 0
         self.outside_port = outside.attach(self, [public_address], conditions)
         inside_address = next(str(network[1]) for network in lan.networks if network.version == 4)
         self.inside_port = lan.attach(self, [inside_address])
@@ -167,6 +169,7 @@ class NatRouter:
     def _receive_from_outside(self, packet: Packet) -> None:
         mapping = self._by_port.get(packet.destination.port)
         if mapping is None or self._is_stale(mapping) or not self._may_enter(mapping, packet):
+            self.refused += 1
             if self.behaviour.rejects:
                 self._claimed_at[packet.destination.port, packet.source] = self._clock.now
             return

@@ -89,6 +89,14 @@ class VirtualSupernode:
             return 0
         return self.driver.step(self.engine.status_view)["edges"]
 
+    def relayed_datagrams(self) -> int:
+        """Return how many datagrams it has forwarded since its start."""
+        return self.driver.step(self.engine.status_view)["relayed_datagrams"]
+
+    def drops(self) -> dict[str, int]:
+        """Return what it has dropped since its start, by reason."""
+        return self.driver.step(self.engine.status_view)["drops"]
+
     def _store(self, event: Event) -> None:
         self.events.append((self._topology.clock.now, event))
         match event:

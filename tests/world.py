@@ -165,8 +165,13 @@ class World(Topology):
         return self.frames_received(edge).count(frame)
 
     def check_frames(self) -> None:
-        """Assert that whatever any edge was given was sent, intact, by another of its community."""
+        """Assert that whatever any edge was given was sent, intact, by another of its community.
+
+        And that nothing was given to it twice.
+        """
         for edge in self.edges.values():
+            frames = self.frames_received(edge)
+            assert len(frames) == len(set(frames)), f"{edge.name} was given a frame twice"
             for _, frame in edge.frames:
                 sender = self._sent.get(frame)
                 assert sender is not None, f"{edge.name} was given a frame that nobody sent"

@@ -11,7 +11,7 @@ from mesh.events import PeerUp
 from tests.scenarios.siege import COUNT, Siege
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_nat import PORT_RESTRICTED, SYMMETRIC
-from tests.virtual_network import Packet
+from tests.virtual_network import PERFECT, Packet, Segment
 from tests.virtual_topology import Attacker, Wiretap
 from tests.world import World, community_keys, ethernet
 
@@ -177,6 +177,25 @@ def test_nothing_unauthenticated_draws_more_than_three_times_its_size() -> None:
     assert 0 < received <= MAX_AMPLIFICATION * sent
 
 
+def test_an_edge_joins_in_the_middle_of_a_flood() -> None:
+    siege = Siege(is_direct=True)
+    initiation = next(p for p in siege.recorded if p.payload[0] == 6)
+
+    def flood(number: int = 0) -> None:
+        source = siege.attacker.endpoint._replace(host=f"77.{number >> 8 & 255}.{number & 255}.1")
+        siege.attacker.send(initiation.destination, initiation.payload, spoofed_source=source)
+        siege.world.clock.after(0.002, lambda: flood(number + 1))
+
+    flood()
+    siege.world.run_for(3)
+    late = siege.world.add_edge("late", siege.world.add_nat(PORT_RESTRICTED))
+    siege.world.run_until(late.is_registered, timeout=3)
+    siege.world.run_until_all_are_joined(timeout=3)
+    siege.world.run_for(30)
+    assert siege.supernode.edge_count() == 3
+    assert siege.supernode.drops()["under_load"] > 1000, "cookies were asked for"
+
+
 @pytest.mark.parametrize("flood_from", ["one source", "many sources"])
 def test_a_spoofed_victim_gets_no_more_than_three_times_what_was_sent_in_its_name(
     flood_from: str,
@@ -201,11 +220,11 @@ def test_a_spoofed_victim_gets_no_more_than_three_times_what_was_sent_in_its_nam
 def test_a_stranger_cannot_use_the_relay() -> None:
     siege = Siege(is_direct=False)
     envelope = next(p for p in siege.recorded if p.payload[0] == 5)
-    before = siege.supernode.driver.step(siege.supernode.engine.status_view)["relayed_datagrams"]
+    before = siege.supernode.relayed_datagrams()
     for _ in range(50):
         siege.attacker.send(siege.supernode.endpoint, envelope.payload)
         siege.world.run_for(0.001)
-    after = siege.supernode.driver.step(siege.supernode.engine.status_view)["relayed_datagrams"]
+    after = siege.supernode.relayed_datagrams()
     assert after - before <= 4, "no more than the edges' own heartbeats"
 
 
@@ -248,3 +267,26 @@ def test_an_attack_on_edges_behind_nats_does_nothing_either() -> None:
     world.run_for(2)
     assert world.frames_received(b) == frames
     assert not a.frames
+
+
+def test_a_faster_copy_of_every_datagram_between_edges_takes_no_path_and_no_frame() -> None:
+    siege = Siege(is_direct=True)
+    siege.attacker.host.ports[0].conditions = PERFECT
+    world = siege.world
+    edges = {siege.a.host.addresses()[0], siege.b.host.addresses()[0]}
+
+    def race(_now: float, _segment: Segment, packet: Packet) -> None:
+        if {packet.source.host, packet.destination.host} == edges:
+            siege.attacker.send(packet.destination, packet.payload)
+
+    world.taps.append(race)
+    before = len(siege.b.frames)
+    sent = []
+    for _ in range(800):
+        sent.append(world.send_frame(siege.a, siege.b))
+        world.run_for(0.05)
+        for edge in (siege.a, siege.b):
+            hosts = {path.endpoint.host for path in edge.paths.values() if path.endpoint}
+            assert siege.attacker.endpoint.host not in hosts
+    world.run_for(1)
+    assert world.frames_received(siege.b)[before:] == sent

@@ -128,7 +128,7 @@ def honest_messages(edge: VirtualEdge, peer: VirtualEdge) -> list[bytes]:
             Ping(token=bytes(8), pad=b"x" * 20),
             Pong(token=bytes(8), endpoint=endpoint_of(edge), digest=bytes(8)),
             Lookup(),
-            edge.engine._peers[peer.edge_id]._hello(True),
+            edge.engine._peers.hello(True),
         )
     ]
 
@@ -149,8 +149,8 @@ def test_a_member_gone_bad_harms_neither_peers_nor_supernode() -> None:
     dice = random.Random(6)
     for _ in range(FUZZED):
         plaintext = hostile_plaintexts(dice, honest)
-        to_peer = bad.engine._peers[a.edge_id].sessions.current
-        to_supernode = bad.engine._registration._session
+        to_peer = bad.engine._peers.get(a.edge_id).sessions.current
+        to_supernode = bad.engine._supernodes.current._session
         seal_and_send(bad, to_peer, endpoint_of(a), plaintext)
         seal_and_send(bad, to_supernode, supernode.endpoint, plaintext)
         world.run_for(0.003)

@@ -1,6 +1,7 @@
 """Comings and goings: leaves, crashes, restarts, two machines with one identity or one address."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -189,3 +190,61 @@ def test_a_refused_edge_does_not_hammer_the_supernode(world: World) -> None:
     late = world.add_edge("late", **fixed)
     world.run_for(120)
     assert len(late.reported(Refused)) < 30
+
+
+def test_forty_edges_behind_one_nat_are_back_in_time_after_a_supernode_crash(world: World) -> None:
+    (supernode,) = world.supernodes
+    nat = world.add_nat(PORT_RESTRICTED)
+    for number in range(40):
+        world.add_edge(f"edge {number}", nat, community=f"community {number % 20}")
+        world.run_for(0.3)
+    world.run_until(lambda: supernode.edge_count() == 40, timeout=15)
+    supernode.crash()
+    world.run_for(5)
+    supernode.start()
+    world.run_until(lambda: supernode.edge_count() == 40, timeout=15)
+
+
+def test_an_edge_that_moves_to_another_network_stays_reachable(world: World) -> None:
+    a, b = behind_nats(world, "ab")
+    world.run_until_direct(a, b)
+    hotel = world.add_nat(PORT_RESTRICTED)
+    a.host.unplug(a.host.ports[0])
+    a.tell_addresses()
+    world.run_for(1)
+    a.host.plug_into(hotel.lan)
+    a.tell_addresses()
+    world.run_for(2)
+    world.ping(a, b)
+    world.ping(b, a)
+    world.run_until_direct(a, b, timeout=10)
+    assert b.paths[a.edge_id].endpoint.host == hotel.public_address
+    assert not b.reported(PeerDown)
+    world.check_frames()
+
+
+def test_a_second_supernode_takes_over_from_one_that_is_gone(world: World) -> None:
+    first, second = world.supernodes[0], world.add_supernode()
+    edges = [
+        world.add_edge(name, world.add_nat(PORT_RESTRICTED), supernodes=[first, second])
+        for name in "abc"
+    ]
+    world.run_until_direct(*edges)
+    first.crash()
+    world.run_until(lambda: second.edge_count() == len(edges), timeout=40)
+    late = world.add_edge("late", world.add_nat(PORT_RESTRICTED), supernodes=[first, second])
+    world.run_until_all_are_joined(timeout=20)
+    for edge in edges:
+        world.ping(edge, late)
+    assert not [event for edge in edges for event in edge.reported(PeerDown)]
+
+
+def test_an_edge_that_lost_its_epoch_still_gets_through_to_its_peers(world: World) -> None:
+    a, b = behind_nats(world, "ab")
+    world.run_until_direct(a, b)
+    a.crash()
+    a.config = replace(a.config, epoch=a.config.epoch - 1000)
+    world.run_for(2)
+    a.restart()
+    world.run_until_all_are_joined(timeout=15)
+    world.ping(a, b)

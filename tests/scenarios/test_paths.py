@@ -181,13 +181,28 @@ def test_a_new_public_address_is_survived(world: World) -> None:
 
 
 def test_an_idle_direct_path_outlives_the_timers_of_the_nats(world: World) -> None:
-    a, b = (world.add_edge(name, world.add_nat(PORT_RESTRICTED)) for name in "ab")
+    nats = [world.add_nat(PORT_RESTRICTED) for _ in range(2)]
+    a, b = (world.add_edge(name, nat) for name, nat in zip("ab", nats, strict=True))
     world.run_until_direct(a, b)
+    world.run_for(5)
     changes = path_changes(a, b)
+    refused = [nat.refused for nat in nats]
     world.run_for(1800)
-    assert a.is_direct_to(b)
+    assert [nat.refused for nat in nats] == refused
     assert path_changes(a, b) == changes
     assert world.ping(a, b) < 0.2
+
+
+def test_a_direct_path_in_steady_use_leaves_the_relay_alone(world: World) -> None:
+    a, b = (world.add_edge(name, world.add_nat(PORT_RESTRICTED)) for name in "ab")
+    world.run_until_direct(a, b)
+    world.run_for(5)
+    (supernode,) = world.supernodes
+    before = supernode.relayed_datagrams()
+    for _ in range(600):
+        world.send_frame(a, b)
+        world.run_for(0.1)
+    assert supernode.relayed_datagrams() - before <= 20, "heartbeats of the idle relay path"
 
 
 def test_a_direct_path_that_dies_gives_way_to_the_relay(world: World) -> None:
