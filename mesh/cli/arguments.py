@@ -65,7 +65,9 @@ def _add_join(commands: "argparse._SubParsersAction[_Parser]") -> None:
         allow_abbrev=False,
     )
     join.add_argument(
-        "community", metavar="COMMUNITY|INVITE", help="a name, or mesh://... in quotes"
+        "community",
+        metavar="COMMUNITY|INVITE",
+        help="a name, or mesh://... in quotes, or - to read either from standard input",
     )
     for option in JOIN_OPTIONS:
         _add_option(join, option)

@@ -59,8 +59,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _join(arguments: argparse.Namespace) -> int:
+    is_piped = arguments.community == "-"
     settings = load_join_settings(
-        arguments.community, flags_of(arguments), os.environ, config=arguments.config
+        sys.stdin.readline().strip() if is_piped else arguments.community,
+        flags_of(arguments),
+        os.environ,
+        config=arguments.config,
+        is_visible=not is_piped,
     )
     import trio  # noqa: PLC0415 - see above
 

@@ -97,6 +97,7 @@ def load_join_settings(
     *,
     config: str | None = None,
     config_dir: Path = CONFIG_DIR,
+    is_visible: bool = True,
 ) -> JoinSettings:
     """Gather and check the settings of ``mesh-edge join ARGUMENT``.
 
@@ -106,6 +107,7 @@ def load_join_settings(
         environment: ``os.environ``.
         config: the file that ``--config`` names.
         config_dir: where ``COMMUNITY.toml`` is looked for otherwise; the name percent-encoded.
+        is_visible: whether ``argument`` stands in the process list.
 
     Raises:
         ConfigError: naming the flag, variable or file and key, what was found and expected.
@@ -116,6 +118,8 @@ def load_join_settings(
     file_layer, warnings = layer_from_file(path, must_exist=config is not None)
     layers = (layer_from_flags(flags), layer_from_environment(environment), file_layer)
     key, key_warnings = _choose_key(layers, invite)
+    if not is_visible:
+        key_warnings = [warning for warning in key_warnings if warning != _INVITE_IS_VISIBLE]
     chosen = _Chosen(layers)
     _refuse_both(chosen, "relay-only", "no-relay")
     return JoinSettings(
@@ -199,13 +203,21 @@ def _choose_supernodes(
     return tuple(dict.fromkeys(supernodes))
 
 
+_INVITE_IS_VISIBLE = (
+    "the invite shows the key to every user in the process list while this runs; the key is kept,"
+    " so the next time join by the community's name (or: mesh-edge join - <FILE)"
+)
+
+
 def _choose_key(layers: Sequence[Layer], invite: Invite | None) -> tuple[Key, list[str]]:
     flags, environment, file = layers
     given = _key_options_in(flags)
     if invite is not None and (invite.is_open or invite.secret is not None):
         if given:
             raise given[0][1].refusal("the invite says already how to join; leave this away")
-        return Key(invite.secret, is_open=invite.is_open, may_be_made=False), []
+        return Key(invite.secret, is_open=invite.is_open, may_be_made=False), (
+            [] if invite.secret is None else [_INVITE_IS_VISIBLE]
+        )
     for layer in (flags, environment, file):
         given = _key_options_in(layer)
         if len(given) > 1:

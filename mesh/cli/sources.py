@@ -144,7 +144,8 @@ def _texts_of_toml(option: Option, value: object, path: Path) -> tuple[str, ...]
             return (value,)
         case _:
             expected = _TOML_TYPES[option.kind]
-            raise ConfigError(str(path), option.name, f"has to be {expected}, not {value!r}")
+            found = "something else" if option.name == "key" else repr(value)
+            raise ConfigError(str(path), option.name, f"has to be {expected}, not {found}")
 
 
 _TOML_TYPES = {

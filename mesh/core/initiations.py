@@ -1,6 +1,7 @@
 """The door for initiations: MAC, load and replay are checked before any Diffie-Hellman."""
 
 from mesh.addresses import EdgeId, Endpoint
+from mesh.core.allowance import Allowance
 from mesh.crypto.community import CommunityKeys
 from mesh.crypto.cookie import CookieSecret, has_valid_mac1, mac1_key_peer
 from mesh.engine import Buffer, Entropy
@@ -17,9 +18,7 @@ class InitiationGuard:
     ) -> None:
         self._mac1_key = mac1_key_peer(community, our_static)
         self._cookies = CookieSecret(entropy)
-        self._per_second = float(per_second)
-        self._allowance = float(per_second)
-        self._checked_at = 0.0
+        self._allowance = Allowance(per_second, per_second)
         self._numbers: dict[EdgeId, int] = {}
 
     def check_untrusted(self, datagram: Buffer, source: Endpoint, now: float) -> bytes | None:
@@ -33,11 +32,7 @@ class InitiationGuard:
         """
         if not has_valid_mac1(datagram, self._mac1_key):
             raise NotAuthentic("mac1")
-        passed = max(0.0, now - self._checked_at)
-        self._allowance = min(self._per_second, self._allowance + passed * self._per_second)
-        self._checked_at = now
-        if self._allowance >= 1.0 or self._cookies.has_valid_mac2(datagram, source, now):
-            self._allowance = max(0.0, self._allowance - 1.0)
+        if self._allowance.take(now) or self._cookies.has_valid_mac2(datagram, source, now):
             return None
         return self._cookies.reply(datagram, source, self._mac1_key, now)
 

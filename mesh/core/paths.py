@@ -32,12 +32,16 @@ from mesh.constants import (
     RTT_GAIN_SHARE,
     TRUST_LIFETIME,
 )
+from mesh.core.allowance import Allowance
 from mesh.core.outbox import Via
 from mesh.events import PathKind
 
 PING_RETRY_INTERVAL = 1.0  # s; after an unanswered ping, well inside TRUST_LIFETIME
 MAX_OUTSTANDING_PINGS = 8  # per path; older ones have long been lost
-ROUND_INTERVAL_MIN = 2.0  # s between rounds that a peer's hellos can cause
+ROUND_INTERVAL_MIN = 10.0  # s between rounds that a peer's hellos can cause
+UNPROVED_PING_BURST = 48.0  # a peer may name whom it likes: what we send there has a budget
+UNPROVED_PING_RATE = 4.0  # 1/s
+UNPROVED_PING_DELAY = 0.5  # s; when the budget is used up
 SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
 
 
@@ -136,6 +140,7 @@ class PathTable:
         self._relay: Path | None = None
         self._round_started_at = -math.inf
         self._last_used_at = -math.inf
+        self._unproved_pings = Allowance(UNPROVED_PING_BURST, UNPROVED_PING_RATE)
         self.active: Path | None = None
         self.fresh_until = -math.inf
         self._vias: tuple[Via, ...] = ()
@@ -255,7 +260,16 @@ class PathTable:
         self._drop_dead(now)
         if self._wants_round(now):
             self.start_round(now)
-        return [path for path in self.paths() if path.next_ping_at <= now]
+        return [p for p in self.paths() if p.next_ping_at <= now and self._may_ping(p, now)]
+
+    def _may_ping(self, path: Path, now: float) -> bool:
+        """Whether the budget allows a ping; one to a proved way or the relay is always allowed."""
+        if path.is_validated or path.is_relay:
+            return True
+        if self._unproved_pings.take(now):
+            return True
+        path.next_ping_at = now + UNPROVED_PING_DELAY
+        return False
 
     def _wants_round(self, now: float) -> bool:
         has_direct = self.active is not None and not self.active.is_relay

@@ -9,6 +9,7 @@ from mesh.constants import (
     PROTOCOL_VERSION,
     RELAY_HEADER_BYTES,
 )
+from mesh.core.allowance import Allowance
 from mesh.core.context import Context
 from mesh.core.initiations import InitiationGuard
 from mesh.core.local import LocalEndpoints
@@ -65,8 +66,8 @@ class Reception:
             context.entropy,
             EDGE_LOAD_INITIATIONS_PER_SECOND,
         )
-        self._hint_allowance = HINTS_PER_SECOND
-        self._hint_at = 0.0
+        self._hints_sent = Allowance(HINTS_PER_SECOND, HINTS_PER_SECOND)
+        self._hints_read = Allowance(HINTS_PER_SECOND, HINTS_PER_SECOND)
         self._handlers: dict[int, Callable[[Buffer, Via, float], None]] = {
             DatagramType.PEER_INITIATION: self._receive_initiation,
             DatagramType.PEER_RESPONSE: self._receive_response,
@@ -250,13 +251,7 @@ class Reception:
     # Hints
 
     def _hint(self, datagram: Buffer, via: Via, now: float) -> None:
-        self._hint_allowance = min(
-            HINTS_PER_SECOND,
-            self._hint_allowance + max(0.0, now - self._hint_at) * HINTS_PER_SECOND,
-        )
-        self._hint_at = now
-        if self._hint_allowance >= 1.0:
-            self._hint_allowance -= 1.0
+        if self._hints_sent.take(now):
             hint = encode_unknown_session(DatagramType.TRANSPORT, echo_untrusted(datagram))
             self._context.outbox.send(via, hint)
 
@@ -265,6 +260,9 @@ class Reception:
         if via == self._supernodes.current.via:
             # Whatever a supernode does not know of us, it takes a registration to mend.
             self._supernodes.current.receive_hint(now)
+            return
+        if not self._hints_read.take(now):
+            self._context.drop(DropReason.RATE_LIMITED)
             return
         index = int.from_bytes(hint.echo[:4], "big")
         counter = int.from_bytes(hint.echo[4:], "big")

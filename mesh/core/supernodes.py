@@ -2,10 +2,8 @@
 
 from mesh.addresses import EdgeId, Endpoint
 from mesh.core.context import Context
-from mesh.core.registration import Registration
+from mesh.core.registration import ATTEMPTS_PER_SUPERNODE, Registration
 from mesh.core.timers import Timer
-
-ATTEMPTS_PER_SUPERNODE = 3  # then the next one of several is tried
 
 
 class Supernodes:

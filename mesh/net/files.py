@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,8 @@ from mesh.errors import StateError
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 
+_LOCK_TIMEOUT: Final = 3.0  # s; what is done under a lock takes milliseconds
+_LOCK_RETRY_INTERVAL: Final = 0.01  # s
 _READABLE_BY_OTHERS: Final = 0o044
 
 
@@ -69,18 +72,34 @@ def make_directory(path: Path) -> None:
 def locked(directory: Path) -> Iterator[None]:
     """Keep other processes out of ``directory`` meanwhile: for what is read, changed and written.
 
+    The lock is on a file that only we can open, not on the directory, which others may.
+
     Raises:
-        StateError: the directory cannot be opened.
+        StateError: the lock cannot be had: no space, no permission, or held for too long.
     """
+    path = directory / ".lock"
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StateError(f"{directory} cannot be opened: {error.strerror}") from error
+        raise StateError(f"{path} cannot be opened: {error.strerror}") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, path)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, path: Path) -> None:
+    give_up_at = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                raise StateError(f"another process keeps {path} locked; stop it first") from None
+            time.sleep(_LOCK_RETRY_INTERVAL)
+        else:
+            return
 
 
 def keep_corrupt(path: Path, content: bytes) -> Path:

@@ -189,6 +189,8 @@ async def _answer_queries(listener: trio.socket.SocketType, responder: LanRespon
     while True:
         try:
             datagram, source = await listener.recvfrom(_MAX_DATAGRAM_BYTES)
+            if not _is_on_our_links(source):
+                continue
             if not limit.allows(_host_of(source), trio.current_time()):
                 continue
             answer = _answer_untrusted(datagram, responder)
@@ -196,6 +198,15 @@ async def _answer_queries(listener: trio.socket.SocketType, responder: LanRespon
                 await listener.sendto(answer, source)
         except OSError:  # an unreachable asker; the next one may not be
             await trio.lowlevel.checkpoint()
+
+
+def _is_on_our_links(source: tuple[str, int] | tuple[str, int, int, int]) -> bool:
+    """Whether a query came from a LAN: to IPv6 port 7778 anybody on the internet may send.
+
+    Queries to ff02:: leave from link-local addresses; the IPv4 socket hears its group only.
+    """
+    host = source[0]
+    return ":" not in host or host.startswith("fe80:")
 
 
 def _answer_untrusted(datagram: bytes, responder: LanResponder) -> bytes | None:

@@ -340,3 +340,14 @@ def test_the_runtime_directory_is_found_without_the_rest() -> None:
     assert runtime_dir({}, {}) is None
     assert runtime_dir({}, {"MESH_RUNTIME_DIR": "/e"}) == Path("/e")
     assert runtime_dir({"runtime-dir": "/f"}, {"MESH_RUNTIME_DIR": "/e"}) == Path("/f")
+
+
+def test_an_invite_on_the_command_line_warns_and_a_piped_one_does_not() -> None:
+    invite = f"mesh://192.0.2.1:7777/lan?s={'a' * 32}#secret"
+    (warning,) = load_join_settings(invite, {}, {}, config_dir=Path("/nonexistent")).warnings
+    assert "process list" in warning
+    assert "secret" not in warning
+    piped = load_join_settings(
+        invite, {}, {}, config_dir=Path("/nonexistent"), is_visible=False
+    )
+    assert piped.warnings == ()

@@ -38,3 +38,13 @@ def test_the_table_of_reasons_has_a_cap() -> None:
     for number in range(10_000):
         limit.ask(str(number), 0.0)
     assert len(limit._reasons) <= 256
+
+
+def test_inventing_reasons_does_not_fill_a_disk() -> None:
+    limit = LogLimit()
+    lines = sum(
+        limit.ask(f"peer {number % 300}", second + number / 1000) is not None
+        for second in range(100)
+        for number in range(300)
+    )
+    assert lines < 1500, "100 new reasons at once and one per second, each at most 7 times"

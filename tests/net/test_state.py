@@ -241,7 +241,11 @@ def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path: Path) -> Non
 def test_no_temporary_file_is_left(state: StateDir) -> None:
     state.identity()
     state.next_epoch(5)
-    assert sorted(path.name for path in state.path.iterdir()) == ["epoch", "identity.key"]
+    assert sorted(path.name for path in state.path.iterdir()) == [
+        ".lock",
+        "epoch",
+        "identity.key",
+    ]
 
 
 def fill_the_disk(directory: str) -> dict[str, Any]:
@@ -284,7 +288,7 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(
     assert "known_supernodes cannot be written" in found["errors"][0]
     assert found["pins"] == [FINGERPRINT, None]
     assert found["same_key"]
-    assert found["files"] == ["identity.key", "known_supernodes"]
+    assert found["files"] == [".lock", "identity.key", "known_supernodes"]
 
 
 def use_a_read_only_disk(directory: str) -> str:
