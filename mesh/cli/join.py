@@ -9,7 +9,6 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Interface
 from typing import TextIO
 
 import trio
@@ -30,7 +29,7 @@ from mesh.net.paths import control_path, default_runtime_dir, default_state_dir,
 from mesh.net.state import StateDir
 from mesh.net.tap import open_tap
 from mesh.net.udp import open_udp_pair
-from mesh.wire.messages import MAX_SUBNETS, AddressMode
+from mesh.wire.messages import AddressMode
 
 PROGRAM = "mesh-edge"
 
@@ -139,9 +138,6 @@ def edge_config(
         last_address: the lease of an earlier run (CIDR) or "".
         epoch: greater than at any earlier start.
     """
-    if settings.address not in {"auto", "none"}:
-        # Whoever comes first chooses for all: members with a lease should be in our network.
-        subnets = [IPv4Interface(settings.address).network, *subnets][:MAX_SUBNETS]
     modes = {"auto": AddressMode.AUTO, "none": AddressMode.NONE}
     addresses = {"auto": last_address, "none": ""}
     return EdgeConfig(

@@ -44,6 +44,7 @@ RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
 PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
 HELLO_RETRY_MIN = 0.25  # s
 HELLO_RETRY_DOUBLINGS = 3
+CROSSING_GRACE = 1.0  # s
 MAX_RENEWED_HELLOS = 4  # to a peer that has said hello before; the next rekey says it again
 
 
@@ -76,6 +77,7 @@ class Peer:
         self._context = context
         self._hello = hello
         self._hinted_at = -math.inf
+        self._alive_since = -math.inf
         self._hellos_unanswered = 0
         # Random, so that the peer does not take pieces after our restart for copies of old ones.
         self._frame_number = int.from_bytes(context.entropy(2), "big")
@@ -184,6 +186,7 @@ class Peer:
         if not is_renewal:
             # A session that is not merely a younger one: the peer may have started anew elsewhere.
             self.paths.doubt_all(now)
+            self._alive_since = now
         self._heard(via, now)
         self._hellos_unanswered = 0
         current = self.sessions.current
@@ -282,6 +285,14 @@ class Peer:
             interval = HELLO_RETRY_MIN * 2**doublings
             self._hellos_unanswered += 1
             self._context.timers.set(Timer.HELLO, self.edge_id, now + interval)
+
+    def may_say_bye(self, session: Session) -> bool:
+        """Whether a goodbye under ``session`` is one of the peer's present life.
+
+        Sessions of an earlier start still open what is on its way; a goodbye held back from then
+        must not end this one. The grace is for two handshakes that crossed each other.
+        """
+        return session.created_at >= self._alive_since - CROSSING_GRACE
 
     def say_bye(self, now: float) -> None:
         """Tell that we go."""

@@ -155,12 +155,12 @@ class Reception:
                     self._tap.deliver(peer, whole[0], whole[1], via, now)
             case _:
                 message = decode_message(open_control_untrusted(plaintext))
-                is_current = session is peer.sessions.current
-                self._receive_message(peer, message, via, now, is_current=is_current)
+                if not isinstance(message, Bye):
+                    self._receive_message(peer, message, via, now)
+                elif peer.may_say_bye(session):
+                    self._peers.forget(peer)
 
-    def _receive_message(
-        self, peer: Peer, message: Message, via: Via, now: float, *, is_current: bool
-    ) -> None:
+    def _receive_message(self, peer: Peer, message: Message, via: Via, now: float) -> None:
         match message:
             case Ping():
                 peer.receive_ping(message, via, now)
@@ -173,10 +173,6 @@ class Reception:
                 peer.receive_hello(message, usable, now, loopback=self._supernodes.is_on_loopback)
                 if message.answer:
                     peer.say_hello(now, extra=via, answer=False)
-            case Bye():
-                # Under an older session it may be the goodbye of an earlier start of the peer.
-                if is_current:
-                    self._peers.forget(peer)
             case _:
                 self._context.drop(DropReason.UNKNOWN_MESSAGE)
 

@@ -6,8 +6,8 @@ from typing import Final
 _FIRST_INTERVAL: Final = 1.0
 _LONGEST_INTERVAL: Final = 60.0
 _MAX_REASONS: Final = 256
-_NEW_REASONS_AT_ONCE: Final = 100.0
-_NEW_REASONS_PER_SECOND: Final = 1.0
+_LINES_AT_ONCE: Final = 100.0
+_LINES_PER_SECOND: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -26,13 +26,13 @@ class LogLimit:
 
     def __init__(self) -> None:
         self._reasons: dict[str, _Reason] = {}
-        self._room = _NEW_REASONS_AT_ONCE
+        self._room = _LINES_AT_ONCE
         self._counted_at = 0.0
 
     def _has_room(self, now: float) -> bool:
-        """Whether one more new reason may speak: whoever invents reasons must not fill a disk."""
+        """Whether one more line may pass: whoever invents reasons must not fill a disk."""
         passed = max(0.0, now - self._counted_at)
-        self._room = min(_NEW_REASONS_AT_ONCE, self._room + passed * _NEW_REASONS_PER_SECOND)
+        self._room = min(_LINES_AT_ONCE, self._room + passed * _LINES_PER_SECOND)
         self._counted_at = now
         if self._room < 1.0:
             return False
@@ -49,7 +49,7 @@ class LogLimit:
                 del self._reasons[next(iter(self._reasons))]
             self._reasons[reason] = _Reason(now + _FIRST_INTERVAL, _FIRST_INTERVAL)
             return 0
-        if now < known.next_at:
+        if now < known.next_at or not self._has_room(now):
             known.unlogged += 1
             return None
         was_quiet = now >= known.next_at + known.interval

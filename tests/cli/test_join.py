@@ -69,11 +69,6 @@ def test_the_line_that_scripts_wait_for_has_its_form() -> None:
     assert line == "joined lan as desk: mesh0 10.1.2.3/22, supernode vpn.example:7777"
 
 
-def test_a_fixed_address_proposes_its_own_network_first() -> None:
-    config = config_for(address="10.1.2.3/24")
-    assert config.subnets == ("10.1.2.0/24", "10.20.0.0/22")
-
-
 def test_supernodes_of_an_invite_are_found_again(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
     kept = SupernodeAddress((HostPort("vpn.example", 7777), HostPort("192.0.2.7", 7777)), "f" * 32)

@@ -347,7 +347,5 @@ def test_an_invite_on_the_command_line_warns_and_a_piped_one_does_not() -> None:
     (warning,) = load_join_settings(invite, {}, {}, config_dir=Path("/nonexistent")).warnings
     assert "process list" in warning
     assert "secret" not in warning
-    piped = load_join_settings(
-        invite, {}, {}, config_dir=Path("/nonexistent"), is_visible=False
-    )
+    piped = load_join_settings(invite, {}, {}, config_dir=Path("/nonexistent"), is_visible=False)
     assert piped.warnings == ()

@@ -136,7 +136,7 @@ def test_a_goodbye_of_an_earlier_life_says_nothing_about_this_one() -> None:
     goodbye = session.seal(wrap_control(encode_message(Bye())))
     b.crash()
     world.run_for(0.2)
-    b.start()
+    b.restart(udp_port=b.udp_port)
     world.run_for(8)
     ours = Endpoint(a.host.addresses()[0], a.udp_port)
     downs = len(a.reported(PeerDown))
