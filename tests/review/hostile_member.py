@@ -52,16 +52,20 @@ class HostileMember:
     """Knows the community's secret and the target's key; is on no supernode."""
 
     def __init__(self, target: Target, now: float = 1.0) -> None:
-        dice = random.Random(7)
-        self.identity = Identity.generate(dice.randbytes)
+        self._dice = random.Random(7)
+        self.identity = Identity.generate(self._dice.randbytes)
+        self.initiate(target, now)
+
+    def initiate(self, target: Target, now: float, number: int = 1) -> None:
+        """Make a session; the upper 32 bits of the number say which life of ours this is."""
         initiator = PeerInitiator(
             self.identity,
             COMMUNITY,
             target.identity.public_key,
             Suite.AESGCM_SHA256,
             our_index=1,
-            number=1,
-            entropy=dice.randbytes,
+            number=number,
+            entropy=self._dice.randbytes,
         )
         target.receive(initiator.datagram, HOME, now)
         [response] = [d for d, _ in target.sent() if d[0] == DatagramType.PEER_RESPONSE]

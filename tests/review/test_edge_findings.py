@@ -8,6 +8,7 @@ from mesh.addresses import Endpoint, MacAddress
 from mesh.core.leased import is_acceptable
 from mesh.core.membership import Membership
 from mesh.crypto.cookie import MAC1_KEY_SUPERNODE, CookieSecret
+from mesh.errors import LocalError
 from mesh.events import PeerDown, Refused, SupernodeLost
 from mesh.wire.datagram import DatagramType, encode_unknown_session
 from mesh.wire.inner import wrap_control
@@ -170,3 +171,19 @@ def test_an_edge_that_is_refused_tries_its_other_supernode() -> None:
     world.run_for(120)
     assert second.reported(Refused)
     assert second.address
+
+
+def test_a_restart_is_noticed_though_the_first_answer_to_it_was_lost() -> None:
+    target = Target()
+    member = HostileMember(target)
+    target.receive(member.seal(PING), HOME, 1.0)
+    for attempt in (1, 2):
+        member.initiate(target, 2.0 + attempt, number=(1 << 32) + attempt)
+    peer = target.engine._peers.get(member.identity.edge_id)
+    assert peer._handshake.has_restarted
+
+
+def test_no_member_has_the_relay_id_zero() -> None:
+    member = Member(bytes(32), HOME, 0, "", aes=True)
+    with pytest.raises(LocalError):
+        encode_message(Members((member,), bytes(8), page=0, pages=0))
