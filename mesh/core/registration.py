@@ -305,7 +305,7 @@ class Registration:
         self._digest_seen(message.digest, now)
         timers = self._context.timers
         timers.cancel(Timer.REGISTER, self.number)
-        timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL)
+        timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now)  # the first one measures
         if is_news:
             self._report(events.Registered(self.number, leased, message.endpoint, is_first))
         # The list of members may have overtaken this answer.
