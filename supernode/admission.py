@@ -7,7 +7,6 @@ that a new source has anyway.
 """
 
 import enum
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from mesh.constants import (
     SOURCE_HANDSHAKE_RATE,
     SUPERNODE_LOAD_INITIATIONS_PER_SECOND,
 )
+from supernode.origin import source_key
 from supernode.token_bucket import TokenBucket
 
 MAX_SOURCES = 4096  # token buckets kept per kind
@@ -33,12 +33,6 @@ class Verdict(enum.Enum):
     ADMIT = "answer it"
     ASK_COOKIE = "answer with a cookie and forget it"
     DROP = "its source has had enough answers"
-
-
-def source_key(endpoint: Endpoint) -> bytes:
-    """Return what a source is counted by: the IPv4 address or the IPv6 /64."""
-    packed = ipaddress.ip_address(endpoint.host.partition("%")[0]).packed
-    return packed[:8] if len(packed) == 16 else packed
 
 
 def may_answer(answer_bytes: int, received_bytes: int) -> bool:

@@ -36,7 +36,8 @@ from supernode.limits import SupernodeLimits
 from supernode.origin import Origin
 from supernode.reception import Guest, Reception
 from supernode.registrar import Registrar
-from supernode.registry import Registration, Registry
+from supernode.registration import Registration
+from supernode.registry import Registry
 from supernode.relay import Relay
 
 SWEEP_INTERVAL = 1.0  # s; how often silent edges and stale strangers are looked for
@@ -263,10 +264,10 @@ class SupernodeEngine:
         plaintext = session.open_untrusted(datagram)
         registration.heard_at = now
         is_newest = session is registration.session and session.highest_counter > highest
-        if is_newest and origin != (registration.endpoint, registration.socket):
-            self._registrar.move(registration, origin, now)
         message = decode_message(open_control_untrusted(plaintext))
-        self._registrar.handle_message(registration, session, origin, message, now)
+        self._registrar.handle_message(
+            registration, session, origin, message, now, is_newest=is_newest
+        )
 
     def _receive_from_guest_untrusted(
         self, guest: Guest, datagram: Buffer, origin: Origin, now: float

@@ -1,9 +1,14 @@
 """Which member of a community holds which IPv4 address; docs/protocol.md section 15.1.
 
 A lease is keyed by community and EdgeId and outlives the registration: its edge gets the same
-address back. While the edge is registered the lease is *held*; after that it is *idle*, and idle
-leases stand in the order in which they became so. Only an idle lease is ever taken away: when its
-address is wanted after 30 days, or, the longest idle first, when the table is full.
+address back. While the edge is registered the lease is *held*; after that it is *idle*. Only an
+idle lease is ever taken away: when its address is wanted after 30 days, or when the table is full,
+and then from the community that holds the most leases (`supernode.idle`).
+
+The 30 days have a price: a member who registers with one new key after another takes every address
+of the subnet, 1022 of a /22, and nobody new gets one in this community until they are 30 days old.
+Members are who the secret was given to; anybody is one in an open community. Giving leases away
+earlier would let the same member have the addresses of others as soon as they are switched off.
 
 A community's subnet is remembered as long as it has a lease. Nothing here reads a wall clock: how
 long a stored lease has been idle is told at the start.
@@ -12,7 +17,6 @@ long a stored lease has been idle is told at the start.
 import hashlib
 import ipaddress
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,10 +25,17 @@ from mesh.constants import LEASE_LIFETIME_DAYS
 from mesh.errors import RefusalReason, RegistrationRefused
 from mesh.events import Event, LeaseForgotten, LeaseGranted, SubnetChosen, SubnetForgotten
 from mesh.wire.messages import AddressMode
+from supernode.idle import IdleLeases
 
 LEASE_LIFETIME = LEASE_LIFETIME_DAYS * 86400.0  # s
-MIN_SUBNET_PREFIX = 8  # no edge proposes more than a /8 of its own accord
+MIN_SUBNET_PREFIX = 16  # edges route it into the overlay: a mistake must not take half a network
 MAX_SUBNET_PREFIX = 30  # two hosts; a network of fewer is none
+PRIVATE_NETWORKS = (  # RFC 1918 and RFC 6598: no member can draw others' traffic to the Internet
+    ipaddress.IPv4Network("10.0.0.0/8"),
+    ipaddress.IPv4Network("172.16.0.0/12"),
+    ipaddress.IPv4Network("192.168.0.0/16"),
+    ipaddress.IPv4Network("100.64.0.0/10"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ class Leases:
         self._max_leases = max_leases
         self._report = report
         self._books: dict[bytes, _Book] = {}
-        self._idle_since: OrderedDict[tuple[bytes, EdgeId], float] = OrderedDict()
+        self._idle = IdleLeases()
         self._total = 0
         self._restore(stored, now)
 
@@ -132,7 +143,7 @@ class Leases:
         """Keep the lease of an edge that is no longer registered, if it has one, as idle."""
         book = self._books.get(community)
         if book is not None and edge in book.addresses:
-            self._idle_since[community, edge] = now
+            self._idle.add(community, edge, len(book.addresses), now)
 
     def communities(self) -> Iterable[bytes]:
         """Return the communities that have leases."""
@@ -221,7 +232,7 @@ class Leases:
         holder = book.holders.get(address)
         if holder is None or holder == edge:
             return True
-        idle_since = self._idle_since.get((book.id, holder))
+        idle_since = self._idle.since(book.id, holder)
         return idle_since is not None and now - idle_since >= LEASE_LIFETIME
 
     def _is_full(
@@ -229,12 +240,12 @@ class Leases:
     ) -> bool:
         if interface is None or edge in book.addresses:
             return False
-        return self._total >= self._max_leases and not self._idle_since
+        return self._total >= self._max_leases and not self._idle
 
     # What is remembered.
 
     def _hold(self, book: _Book, edge: EdgeId, interface: ipaddress.IPv4Interface) -> None:
-        self._idle_since.pop((book.id, edge), None)
+        self._idle.discard(book.id, edge)
         if book.addresses.get(edge) == interface:
             return
         gives_way = self._next_to_give_way(book, edge, interface)
@@ -253,7 +264,7 @@ class Leases:
         if holder is not None and holder != edge:
             return book.id, holder
         if edge not in book.addresses and self._total >= self._max_leases:
-            return next(iter(self._idle_since))
+            return self._idle.next_to_give_way(book.id)
         return None
 
     def _put(self, book: _Book, edge: EdgeId, interface: ipaddress.IPv4Interface) -> None:
@@ -264,11 +275,13 @@ class Leases:
             self._total += 1
         book.addresses[edge] = interface
         book.holders[interface.ip] = edge
+        self._idle.resize(book.id, len(book.addresses))
 
     def _forget(self, community: bytes, edge: EdgeId) -> None:
         book = self._books[community]
         del book.holders[book.addresses.pop(edge).ip]
-        self._idle_since.pop((community, edge), None)
+        self._idle.discard(community, edge)
+        self._idle.resize(community, len(book.addresses))
         self._total -= 1
         self._report(LeaseForgotten(community, edge))
 
@@ -296,20 +309,21 @@ class Leases:
             if interface is None or interface.ip in book.holders or record.edge in book.addresses:
                 continue
             self._put(book, record.edge, interface)
-            self._idle_since[record.community, record.edge] = now - record.unseen_for
+            leases = len(book.addresses)
+            self._idle.add(record.community, record.edge, leases, now - record.unseen_for)
         for community in [*self._books]:
             self._drop_book_if_empty(community)
 
 
 def _first_usable(proposals: Iterable[str]) -> ipaddress.IPv4Network | None:
+    """Return the first subnet that may be leased from; a fixed address needs none."""
     for text in proposals:
         try:
             subnet = ipaddress.IPv4Network(text)
         except ValueError:
             continue
-        if MIN_SUBNET_PREFIX <= subnet.prefixlen <= MAX_SUBNET_PREFIX and _is_unicast(
-            subnet.network_address
-        ):
+        is_private = any(subnet.subnet_of(network) for network in PRIVATE_NETWORKS)
+        if is_private and MIN_SUBNET_PREFIX <= subnet.prefixlen <= MAX_SUBNET_PREFIX:
             return subnet
     return None
 

@@ -13,7 +13,9 @@ class SupernodeLimits:
         max_communities: communities with registered edges at one time.
         max_edges_per_community: edges registered in one community at one time.
         max_edges: edges registered at one time, in all.
-        max_leases: leases remembered, in all; the longest unseen one gives way.
+        max_edges_per_source: edges registered at one time from one IPv4 address or IPv6 /64.
+        max_communities_per_source: communities that these are in.
+        max_leases: leases remembered, in all; see `supernode.leases` for which one gives way.
         max_pending_handshakes: handshakes, and sessions without a registration, at one time.
         relay_burst_bytes: relayed bytes that one edge may send at once.
         relay_rate_bytes: relayed bytes per second of one edge after that.
@@ -23,6 +25,8 @@ class SupernodeLimits:
     max_communities: int = 1024
     max_edges_per_community: int = 1024
     max_edges: int = 8192
+    max_edges_per_source: int = 256
+    max_communities_per_source: int = 64
     max_leases: int = 65536
     max_pending_handshakes: int = 1024
     relay_burst_bytes: int = RELAY_BURST_BYTES

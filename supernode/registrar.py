@@ -29,7 +29,8 @@ from mesh.wire.messages import (
 )
 from supernode.leases import AddressRequest, Leases
 from supernode.origin import Origin
-from supernode.registry import Candidate, Community, Registration, Registry
+from supernode.registration import Candidate, Community, Registration
+from supernode.registry import Registry
 
 
 class Registrar:
@@ -73,8 +74,7 @@ class Registrar:
             edge=edge_id_of(session.their_static),
             community=message.community,
             instance=message.instance,
-            endpoint=origin.endpoint,
-            socket=origin.socket,
+            origin=origin,
             session=session,
         )
         try:
@@ -98,41 +98,41 @@ class Registrar:
         origin: Origin,
         message: Message,
         now: float,
+        *,
+        is_newest: bool,
     ) -> None:
-        """Do what a registered edge asks for in a message that verified under ``session``."""
+        """Do what a registered edge asks for in a message that verified under ``session``.
+
+        Args:
+            registration: the edge.
+            session: its current session or the one before.
+            origin: where the message came from, which nothing vouches for.
+            message: what it says.
+            now: the present moment.
+            is_newest: whether nothing newer of the edge has been opened.
+        """
+        is_elsewhere = is_newest and self._is_newly_at(registration, origin, now)
+        if is_elsewhere or (isinstance(message, Ping) and origin == registration.unproved):
+            self._tell(registration.session, origin, Ping(registration.proof_token), now)
         match message:
             case Ping():
                 self._answer_ping(registration, origin, message, now)
             case Pong():
-                if origin == _origin_of(registration) and message.token == registration.proof_token:
-                    registration.proof_token = b""
+                self._take_proof(registration, origin, message, now)
             case Leave():
                 self._forget([registration], "left", now)
-            case Lookup() | Register() if not registration.is_proved:
+            case Lookup() | Register() if origin != registration.origin:
                 self._count_drop(DropReason.UNKNOWN_SENDER, 1)
-            case Lookup() | Register() if not registration.lookup_bucket.take(1, now):
+            case Lookup() | Register() if not _may_ask(registration, now):
                 self._count_drop(DropReason.RATE_LIMITED, 1)
             case Lookup():
                 self._send_members(registration, now)
             case Register():
                 # Repeated since our answer was lost; the session before says nothing new.
-                if session is registration.session and origin == _origin_of(registration):
+                if session is registration.session:
                     self.handle_register(session, origin, message, now)
             case _:
                 self._count_drop(DropReason.UNKNOWN_MESSAGE, 1)
-
-    def move(self, registration: Registration, origin: Origin, now: float) -> None:
-        """Follow an edge to the source of its newest datagram and tell the others (roaming).
-
-        An edge that moves more often than once a second stays where it was for the moment: each
-        move costs a datagram to every member. Until it has proved that it receives there it hears
-        nothing but answers of about the size of what it sends.
-        """
-        if not registration.move_bucket.take(1, now):
-            self._count_drop(DropReason.RATE_LIMITED, 1)
-            return
-        if self._registry.move(registration, *origin, self._entropy(TOKEN_BYTES)):
-            self._introduce(registration, now)
 
     def expire(self, now: float) -> None:
         """Forget the edges that have been silent for too long."""
@@ -140,15 +140,45 @@ class Registrar:
 
     def say_goodbye(self, now: float) -> None:
         """Tell every edge that we stop (section 10.6)."""
-        self._tell_all(self._registry, Shutdown(), now)
+        body = wrap_control(encode_message(Shutdown()))
+        for each in self._registry:
+            self._seal_for(each.session, each.origin, body, now)
 
     def _answer_ping(
         self, registration: Registration, origin: Origin, ping: Ping, now: float
     ) -> None:
-        pong = Pong(ping.token, origin.endpoint, registration.community.digest)
-        self._tell(registration.session, origin, pong, now)
-        if not registration.is_proved and origin == _origin_of(registration):
-            self._tell(registration.session, origin, Ping(registration.proof_token), now)
+        # An edge told of another endpoint counts itself there, and we do not before it is proved:
+        # our digest would only make it ask for a list.
+        digest = registration.community.digest if origin == registration.origin else b""
+        self._tell(registration.session, origin, Pong(ping.token, origin.endpoint, digest), now)
+
+    # Roaming.
+
+    def _is_newly_at(self, registration: Registration, origin: Origin, now: float) -> bool:
+        """Note where the newest datagram came from; True if the edge has to prove itself there.
+
+        An edge that moves more often than once a second stays where it was for the moment: each
+        move costs a datagram to every member.
+        """
+        if origin == registration.origin:
+            registration.unproved = None
+            return False
+        if origin == registration.unproved:
+            return False
+        if not registration.move_bucket.take(1, now):
+            self._count_drop(DropReason.RATE_LIMITED, 1)
+            return False
+        registration.unproved = origin
+        registration.proof_token = self._entropy(TOKEN_BYTES)
+        return True
+
+    def _take_proof(
+        self, registration: Registration, origin: Origin, pong: Pong, now: float
+    ) -> None:
+        """Follow an edge that answered our ping where it answered from, and tell the others."""
+        is_proof = origin == registration.unproved and pong.token == registration.proof_token
+        if is_proof and self._registry.move(registration, origin):
+            self._introduce(registration, now)
 
     # Registration.
 
@@ -170,20 +200,19 @@ class Registrar:
             raise RegistrationRefused(RefusalReason.BAD_REQUEST, "one community per session")
         known = self._registry.find(candidate.community, candidate.edge)
         if known is None:
-            self._registry.check_room(candidate.community)
+            self._registry.check_room(candidate)
         request = AddressRequest(message.mode, message.address, message.subnets)
         address = self._leases.grant(candidate.community, candidate.edge, request, now)
         if known is not None and known.instance != candidate.instance:
-            self._tell(known.session, _origin_of(known), ReplacedMessage(), now)
+            self._tell(known.session, known.origin, ReplacedMessage(), now)
             self._registry.remove(known)
             known = None
         relay_id = known.relay_id if known else self._registry.new_relay_id(self._entropy)
-        member = Member(session.their_static, candidate.endpoint, relay_id, address, message.aes)
+        endpoint = candidate.origin.endpoint
+        member = Member(session.their_static, endpoint, relay_id, address, message.aes)
         if known is not None:
             return known, self._registry.renew(known, candidate, member, now)
-        self._report(
-            EdgeRegistered(candidate.community, candidate.edge, candidate.endpoint, address)
-        )
+        self._report(EdgeRegistered(candidate.community, candidate.edge, endpoint, address))
         return self._registry.add(candidate, member, now), True
 
     def _welcome(self, registration: Registration, now: float) -> None:
@@ -195,13 +224,12 @@ class Registrar:
             members=len(community.edges),
             digest=community.digest,
         )
-        self._tell(registration.session, _origin_of(registration), answer, now)
+        self._tell(registration.session, registration.origin, answer, now)
         self._send_members(registration, now)
 
     def _send_members(self, registration: Registration, now: float) -> None:
-        origin = _origin_of(registration)
-        for page in registration.community.pages_for(registration.edge):
-            self._tell(registration.session, origin, page, now)
+        for page in registration.community.pages():
+            self._seal_for(registration.session, registration.origin, page, now)
 
     # What the others hear.
 
@@ -212,7 +240,7 @@ class Registrar:
         """
         community = registration.community
         news = Members((registration.member,), community.digest, page=0, pages=0)
-        self._tell_all(_others(community, registration), news, now)
+        self._push(community, _others(community, registration), news, now)
 
     def _forget(self, leaving: list[Registration], why: str, now: float) -> None:
         # All of them first: an edge about to be forgotten needs no news of the others.
@@ -224,14 +252,17 @@ class Registrar:
         for registration in leaving:
             community_left = registration.community
             news = Gone(registration.edge, community_left.digest)
-            self._tell_all(community_left.edges.values(), news, now)
+            self._push(community_left, community_left.edges.values(), news, now)
 
-    def _tell_all(self, edges: Iterable[Registration], message: Message, now: float) -> None:
+    def _push(
+        self, community: Community, edges: Iterable[Registration], message: Message, now: float
+    ) -> None:
         body = wrap_control(encode_message(message))
         for each in edges:
-            # Who is left out sees it by the digest of the next pong, and looks it up.
-            if each.is_proved:
-                self._seal_for(each.session, _origin_of(each), body, now)
+            if community.push_bucket.take(1, now):
+                self._seal_for(each.session, each.origin, body, now)
+            else:  # it sees by the digest of the next pong that it missed something
+                self._count_drop(DropReason.RATE_LIMITED, 1)
 
     def _tell(self, session: Session, origin: Origin, message: Message, now: float) -> None:
         self._seal_for(session, origin, wrap_control(encode_message(message)), now)
@@ -244,8 +275,10 @@ class Registrar:
         self._send(OutgoingDatagrams((datagram,), len(datagram), origin.endpoint, origin.socket))
 
 
-def _origin_of(registration: Registration) -> Origin:
-    return Origin(registration.endpoint, registration.socket)
+def _may_ask(registration: Registration, now: float) -> bool:
+    """Charge an edge and its community for a list of members, if both have some left."""
+    community = registration.community
+    return registration.lookup_bucket.take(1, now) and community.lookup_bucket.take(1, now)
 
 
 def _others(community: Community, but: Registration) -> Iterable[Registration]:

@@ -4,128 +4,26 @@ The digest of a community is kept up to date by exchanging one member's share of
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from mesh.addresses import EdgeId, Endpoint
-from mesh.constants import (
-    LOOKUP_BURST,
-    LOOKUP_RATE,
-    MAX_MEMBERS_PER_MESSAGE,
-    REGISTRATION_LIFETIME,
-)
-from mesh.crypto.session import Session
-from mesh.engine import Entropy, SocketId
+from mesh.addresses import EdgeId
+from mesh.constants import LOOKUP_BURST, LOOKUP_RATE, REGISTRATION_LIFETIME
+from mesh.engine import Entropy
 from mesh.errors import RefusalReason, RegistrationRefused
-from mesh.wire.messages import Member, Members, combine_digests, member_digest
+from mesh.wire.messages import Member
 from supernode.limits import SupernodeLimits
 from supernode.numbering import new_number
+from supernode.origin import Origin
+from supernode.registration import Candidate, Community, Registration
+from supernode.sources import Sources
 from supernode.token_bucket import TokenBucket
 
 MOVE_BURST = 5  # endpoint changes at once: each one is told to the whole community
 MOVE_RATE = 1.0  # 1/s
-
-
-@dataclass(slots=True, eq=False)
-class Community:
-    """The registered edges of one community.
-
-    Attributes:
-        id: 32 bytes.
-        edges: by EdgeId.
-        digest: of the membership (section 10.4), 8 bytes.
-        relayed_bytes: relayed between its edges since it came.
-    """
-
-    id: bytes
-    edges: dict[EdgeId, "Registration"] = field(default_factory=dict)
-    digest: bytes = bytes(8)
-    relayed_bytes: int = 0
-
-    def pages_for(self, edge: EdgeId) -> Iterator[Members]:
-        """Yield every member but ``edge`` in pages; one empty page where there is nobody else."""
-        others = [each.member for each in self.edges.values() if each.edge != edge]
-        pages = max(1, -(-len(others) // MAX_MEMBERS_PER_MESSAGE))
-        for page in range(pages):
-            start = page * MAX_MEMBERS_PER_MESSAGE
-            members = tuple(others[start : start + MAX_MEMBERS_PER_MESSAGE])
-            yield Members(members, self.digest, page, pages)
-
-
-@dataclass(slots=True, eq=False)
-class Registration:
-    """One registered edge; changed only through `Registry` and by the relay's counters.
-
-    Attributes:
-        edge: its EdgeId.
-        community: where it is registered.
-        member: what the others are told of it.
-        instance: 8 bytes, random per start of the edge.
-        socket: what it was last heard on; ``endpoint`` goes with it.
-        session: the current one: sealed under, and the only one that moves the endpoint.
-        previous: the one before, still opened under.
-        registered_at: since when, renewals not counted.
-        heard_at: when anything last verified.
-        proof_token: what a ping to a new endpoint asked to be repeated, or empty: see `is_proved`.
-    """
-
-    edge: EdgeId
-    community: Community
-    member: Member
-    instance: bytes
-    endpoint: Endpoint
-    socket: SocketId
-    session: Session
-    registered_at: float
-    heard_at: float
-    relay_bucket: TokenBucket
-    lookup_bucket: TokenBucket
-    move_bucket: TokenBucket
-    previous: Session | None = None
-    proof_token: bytes = b""
-    relayed_bytes: int = 0
-    relayed_datagrams: int = 0
-
-    @property
-    def is_proved(self) -> bool:
-        """Whether the edge has shown that it receives at its endpoint.
-
-        A handshake shows it; a datagram that verifies does not, since its source may be forged by
-        the edge itself, to have a list of a thousand members sent to somebody else.
-        """
-        return not self.proof_token
-
-    @property
-    def relay_id(self) -> int:
-        """What names it in relay envelopes."""
-        return self.member.relay_id
-
-    def session_of(self, index: int) -> Session:
-        """Return its session of that index of ours; it has one."""
-        previous = self.previous
-        if previous is not None and previous.our_index == index:
-            return previous
-        return self.session
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An edge about to be registered: it has proved its key and its membership.
-
-    Attributes:
-        edge: its EdgeId.
-        community: 32 bytes.
-        instance: 8 bytes.
-        endpoint: where its ``register`` came from.
-        socket: what that arrived on.
-        session: the session that it came in.
-    """
-
-    edge: EdgeId
-    community: bytes
-    instance: bytes
-    endpoint: Endpoint
-    socket: SocketId
-    session: Session
+COMMUNITY_LOOKUP_BURST = 64  # lists at once, besides what each edge may ask for
+COMMUNITY_LOOKUP_RATE = 20.0  # 1/s; a list of 1024 members takes 22 ms if it has just changed
+COMMUNITY_PUSH_BURST = 8192  # news at once, one for each edge told
+COMMUNITY_PUSH_RATE = 4096.0  # 1/s; who is left out sees it by the digest of the next pong
 
 
 class Registry:
@@ -141,6 +39,7 @@ class Registry:
         self.by_relay_id: dict[int, Registration] = {}
         self.communities: dict[bytes, Community] = {}
         self._by_index: dict[int, Registration] = {}
+        self._sources = Sources(limits)
 
     def __len__(self) -> int:
         return len(self.by_relay_id)
@@ -157,13 +56,14 @@ class Registry:
         """Return the registration that a session index of ours belongs to."""
         return self._by_index.get(index)
 
-    def check_room(self, community: bytes) -> None:
+    def check_room(self, candidate: Candidate) -> None:
         """Check that one more edge may register.
 
         Raises:
             RegistrationRefused: not a member of the only community, or a cap is reached.
         """
         limits = self._limits
+        community = candidate.community
         found = self.communities.get(community)
         if limits.only_community is not None and community != limits.only_community:
             raise RegistrationRefused(
@@ -175,30 +75,31 @@ class Registry:
             raise RegistrationRefused(RefusalReason.SUPERNODE_FULL)
         if found is not None and len(found.edges) >= limits.max_edges_per_community:
             raise RegistrationRefused(RefusalReason.COMMUNITY_FULL)
+        self._sources.check_room(candidate.origin.endpoint, community)
 
     def add(self, candidate: Candidate, member: Member, now: float) -> Registration:
         """Register an edge that is not registered yet; `check_room` has passed."""
-        community = self.communities.setdefault(candidate.community, Community(candidate.community))
+        limits = self._limits
+        community = self._community(candidate.community, now)
         registration = Registration(
             edge=candidate.edge,
             community=community,
             member=member,
             instance=candidate.instance,
-            endpoint=candidate.endpoint,
-            socket=candidate.socket,
+            endpoint=candidate.origin.endpoint,
+            socket=candidate.origin.socket,
             session=candidate.session,
             registered_at=now,
             heard_at=now,
-            relay_bucket=TokenBucket(
-                self._limits.relay_burst_bytes, self._limits.relay_rate_bytes, now
-            ),
+            relay_bucket=TokenBucket(limits.relay_burst_bytes, limits.relay_rate_bytes, now),
             lookup_bucket=TokenBucket(LOOKUP_BURST, LOOKUP_RATE, now),
             move_bucket=TokenBucket(MOVE_BURST, MOVE_RATE, now),
         )
         community.edges[candidate.edge] = registration
-        community.digest = combine_digests((community.digest, member_digest(member)))
+        community.note_change(member)
         self.by_relay_id[member.relay_id] = registration
         self._by_index[candidate.session.our_index] = registration
+        self._sources.add(registration.endpoint, community.id)
         return registration
 
     def renew(
@@ -206,38 +107,37 @@ class Registry:
     ) -> bool:
         """Take over a new session and say whether what others know of the edge changed.
 
-        What was the current session still opens datagrams that are on their way.
+        What was the current session still opens datagrams that are on their way. The handshake has
+        proved where the edge receives.
         """
         if candidate.session is not registration.session:
             if registration.previous is not None:
                 del self._by_index[registration.previous.our_index]
             registration.previous = registration.session
             registration.session = candidate.session
-            registration.proof_token = b""
+            registration.unproved = None
             self._by_index[candidate.session.our_index] = registration
         registration.heard_at = now
-        registration.endpoint = candidate.endpoint
-        registration.socket = candidate.socket
+        self._set_origin(registration, candidate.origin)
         return self._change_member(registration, member)
 
-    def move(
-        self, registration: Registration, endpoint: Endpoint, socket: SocketId, proof_token: bytes
-    ) -> bool:
-        """Set where an edge is, unproved; False if what others know of it stays the same."""
-        registration.endpoint = endpoint
-        registration.socket = socket
-        registration.proof_token = proof_token
-        return self._change_member(registration, replace(registration.member, endpoint=endpoint))
+    def move(self, registration: Registration, origin: Origin) -> bool:
+        """Set where an edge has proved to be; False if what others know of it stays the same."""
+        registration.unproved = None
+        self._set_origin(registration, origin)
+        member = replace(registration.member, endpoint=origin.endpoint)
+        return self._change_member(registration, member)
 
     def remove(self, registration: Registration) -> None:
         """Forget a registration, its sessions, and its community if it was the last one."""
         community = registration.community
         del community.edges[registration.edge]
-        community.digest = combine_digests((community.digest, member_digest(registration.member)))
+        community.note_change(registration.member)
         del self.by_relay_id[registration.relay_id]
         del self._by_index[registration.session.our_index]
         if registration.previous is not None:
             del self._by_index[registration.previous.our_index]
+        self._sources.remove(registration.endpoint, community.id)
         if not community.edges:
             del self.communities[community.id]
 
@@ -253,13 +153,26 @@ class Registry:
         """Whether a session of a registration has this index of ours."""
         return index in self._by_index
 
+    def _community(self, community: bytes, now: float) -> Community:
+        found = self.communities.get(community)
+        if found is None:
+            found = self.communities[community] = Community(
+                community,
+                lookup_bucket=TokenBucket(COMMUNITY_LOOKUP_BURST, COMMUNITY_LOOKUP_RATE, now),
+                push_bucket=TokenBucket(COMMUNITY_PUSH_BURST, COMMUNITY_PUSH_RATE, now),
+            )
+        return found
+
+    def _set_origin(self, registration: Registration, origin: Origin) -> None:
+        community = registration.community.id
+        self._sources.remove(registration.endpoint, community)
+        self._sources.add(origin.endpoint, community)
+        registration.endpoint, registration.socket = origin
+
     def _change_member(self, registration: Registration, member: Member) -> bool:
         # The relay id never changes here: an edge that starts anew is removed and added.
         if member == registration.member:
             return False
-        community = registration.community
-        community.digest = combine_digests(
-            (community.digest, member_digest(registration.member), member_digest(member))
-        )
+        registration.community.note_change(registration.member, member)
         registration.member = member
         return True

@@ -81,6 +81,9 @@ class Relay:
         unknown = None
         view = memoryview(batch.buffer)
         size = batch.segment_bytes
+        if size < MIN_RELAY_BYTES:  # a header would be read across the border of two datagrams
+            self._count_drop(DropReason.MALFORMED, -(-len(view) // size))
+            return None
         for header, start, end in _runs(view, size):
             run = view[start:end]
             if header is None or header[0] != _FIRST_WORD:

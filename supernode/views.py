@@ -2,7 +2,8 @@
 
 from mesh.snapshots import CommunityView, RegisteredEdgeView
 from supernode.leases import Leases
-from supernode.registry import Registration, Registry
+from supernode.registration import Registration
+from supernode.registry import Registry
 
 
 def edge_view(registration: Registration, now: float) -> RegisteredEdgeView:

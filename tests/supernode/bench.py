@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mesh.addresses import Endpoint
 from mesh.constants import MAX_AMPLIFICATION
@@ -227,6 +227,13 @@ class ScriptedEdge:
         [pong] = [each for each in self.say(Ping(b"12345678")) if isinstance(each, Pong)]
         return pong
 
+    def roam(self, endpoint: Endpoint, socket: SocketId = 0) -> None:
+        """Move, say so, and answer the ping that asks for a proof, if one comes."""
+        self.move_to(endpoint, socket)
+        for message in self.say(Ping(b"I moved.")):
+            if isinstance(message, Ping):
+                self.say(Pong(message.token, None, b""))
+
     def read(self) -> list[Message]:
         """Open every transport datagram that came; return what they say."""
         messages = []
@@ -236,10 +243,19 @@ class ScriptedEdge:
             index = int.from_bytes(datagram[4:8], "big")
             session = next(each for each in self.sessions if each.our_index == index)
             plaintext = session.open_untrusted(datagram)
-            messages.append(decode_message(bytes(open_control_untrusted(plaintext))))
+            messages.append(
+                self._without_us(decode_message(bytes(open_control_untrusted(plaintext))))
+            )
         self.inbox = [each for each in self.inbox if each[0] != DatagramType.TRANSPORT]
         self.heard += messages
         return messages
+
+    def _without_us(self, message: Message) -> Message:
+        """Pass over ourselves in a list, as edges do: it is the same for everybody."""
+        if not isinstance(message, Members):
+            return message
+        others = [each for each in message.members if each.key != self.identity.public_key]
+        return replace(message, members=tuple(others))
 
     def envelope(self, to: "ScriptedEdge | int", inner: bytes = b"\x04\0\0\0payload") -> bytes:
         destination = to if isinstance(to, int) else to.relay_id

@@ -67,6 +67,7 @@ def test_it_says_where_it_listens_answers_and_ends_cleanly(
         assert process.stderr.read() == ""
     assert list((tmp_path / "r").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        ".lock",
         "identity.key",
         "leases.sqlite3",
     ]
@@ -76,7 +77,7 @@ def test_an_interrupt_ends_it_cleanly_too(tmp_path: Path) -> None:
     with running(tmp_path, "--store", "memory:") as (process, _):
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
-    assert [path.name for path in (tmp_path / "s").iterdir()] == ["identity.key"]
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [".lock", "identity.key"]
 
 
 def register(line: str, identity: Identity) -> str:

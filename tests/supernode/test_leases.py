@@ -267,3 +267,47 @@ def test_any_text_in_a_request_is_granted_or_refused(address: str, subnets: list
             assert "/" in Book().grant(1, AddressRequest(mode, address, tuple(subnets))) or (
                 mode is AddressMode.NONE
             )
+
+
+@pytest.mark.parametrize(
+    "subnet",
+    ["8.0.0.0/8", "1.1.1.0/24", "10.0.0.0/8", "10.0.0.0/15", "172.32.0.0/16", "100.128.0.0/16"],
+)
+def test_no_community_leases_from_a_large_or_public_network(subnet: str) -> None:
+    book = Book()
+    address = book.grant(1, AddressRequest(AddressMode.AUTO, "", (subnet, *AUTO.subnets)))
+    assert ipaddress.IPv4Interface(address).network == ipaddress.IPv4Network("10.20.4.0/22")
+    only = AddressRequest(AddressMode.AUTO, "", (subnet,))
+    assert Book().refusal(1, only) is RefusalReason.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "subnet", ["10.1.0.0/16", "172.31.4.0/22", "192.168.0.0/16", "100.127.0.0/16"]
+)
+def test_private_networks_may_be_leased_from(subnet: str) -> None:
+    address = Book().grant(1, AddressRequest(AddressMode.AUTO, "", (subnet,)))
+    assert str(ipaddress.IPv4Interface(address).network) == subnet
+
+
+def test_a_fixed_address_of_any_network_is_its_owners_choice_and_no_subnet_for_others() -> None:
+    book = Book()
+    request = AddressRequest(AddressMode.FIXED, "8.8.8.9/8", ("8.0.0.0/8", *AUTO.subnets))
+    assert book.grant(1, request) == "8.8.8.9/8"
+    assert book.leases.subnet_of(HOME) == "10.20.4.0/22"
+
+
+def test_a_stored_subnet_that_may_not_be_leased_from_is_chosen_anew() -> None:
+    stored = StoredLeases(
+        (SubnetRecord(HOME, "8.0.0.0/8"),), (LeaseRecord(HOME, edge(1), "8.1.2.3/8", 0.0),)
+    )
+    address = Book(stored).grant(1)
+    assert ipaddress.IPv4Interface(address).network == ipaddress.IPv4Network("10.20.4.0/22")
+
+
+def test_idle_leases_of_others_do_not_give_way_to_a_community_that_hoards() -> None:
+    book = Book(max_leases=100)
+    for community, count in ((HOME, 50), (OTHER, 200)):
+        for number in range(count):
+            book.grant(number, community=community)
+            book.leases.release(community, edge(number), float(number))
+    assert (book.leases.count(HOME), book.leases.count(OTHER)) == (50, 50)

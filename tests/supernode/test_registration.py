@@ -343,11 +343,13 @@ def test_an_edge_that_moves_is_followed_and_announced() -> None:
     bench = Bench()
     edge, other = bench.registered(), bench.registered()
     other.read()
-    edge.move_to(ROAMED)
-    assert edge.ping().endpoint == ROAMED
+    edge.roam(ROAMED)
+    pong = edge.ping()
+    assert pong.endpoint == ROAMED
     [news] = other.read()
     assert isinstance(news, Members)
     assert [(each.endpoint, each.relay_id) for each in news.members] == [(ROAMED, edge.relay_id)]
+    assert news.digest == pong.digest == other.ping().digest
     edge.inbox.clear()
     other.send(other.envelope(edge))
     assert edge.inbox
@@ -375,14 +377,56 @@ def test_an_edge_that_answers_where_it_moved_to_gets_lists_again() -> None:
     edge, other = bench.registered(), bench.registered()
     edge.read()
     edge.move_to(ROAMED)
-    assert edge.say(Lookup()) == []
-    pong, proof = edge.say(Ping(b"12345678"))
-    assert isinstance(pong, Pong)
+    [proof] = edge.say(Lookup())
     assert isinstance(proof, Ping)
-    bench.receive(edge.seal(Pong(bytes(8), None)), ROAMED)
+    again, pong = edge.say(Ping(b"12345678"))
+    assert again == proof
+    assert pong == Pong(b"12345678", ROAMED, b"")
+    edge.say(Pong(bytes(8), None))
     assert edge.say(Lookup()) == []
     edge.say(Pong(proof.token, None))
     assert named_in(edge.say(Lookup())) == keys_of(other)
+
+
+def test_until_it_is_proved_nobody_hears_of_a_move_and_nothing_goes_there() -> None:
+    bench = Bench()
+    edge, other = bench.registered(), bench.registered()
+    before = other.ping().digest
+    for _ in range(3):
+        bench.receive(edge.seal(Ping(b"12345678")), ROAMED)
+    assert other.read() == []
+    assert other.ping().digest == before
+    bench.sent.clear()
+    other.send(other.envelope(edge))
+    bench.registered()
+    destinations = [each.destination for each in bench.sent]
+    assert destinations.count(ROAMED) == 0
+    assert destinations.count(edge.endpoint) == 2  # the envelope, and news of the third one
+    assert edge.send(edge.envelope(other))[0].destination == other.endpoint
+
+
+def test_a_proof_comes_too_late_once_the_edge_has_gone_on_from_where_it_was() -> None:
+    bench = Bench()
+    edge, other = bench.registered(), bench.registered()
+    copies = bench.receive(edge.seal(Ping(b"12345678")), ROAMED)
+    edge.inbox += [each.datagram for each in copies]
+    [proof] = [each for each in edge.read() if isinstance(each, Ping)]
+    edge.ping()
+    bench.receive(edge.seal(Pong(proof.token, None)), ROAMED)
+    views = bench.engine.edge_views(bench.now)
+    assert str(edge.endpoint) in {view["endpoint"] for view in views}
+    assert other.read() == []
+
+
+def test_a_proof_from_a_third_place_moves_nothing() -> None:
+    bench = Bench()
+    edge = bench.registered()
+    edge.move_to(ROAMED)
+    [proof] = edge.say(Lookup())
+    assert isinstance(proof, Ping)
+    bench.receive(edge.seal(Pong(proof.token, None)), ROAMED._replace(port=5001))
+    [view] = bench.engine.edge_views(bench.now)
+    assert view["endpoint"] not in {str(ROAMED), str(ROAMED._replace(port=5001))}
 
 
 def test_a_renewed_handshake_proves_a_new_endpoint_too() -> None:
@@ -425,9 +469,9 @@ def test_an_edge_that_moves_all_the_time_does_not_flood_the_others() -> None:
     edge, other = bench.registered(), bench.registered()
     other.read()
     for port in range(5000, 5100):
-        edge.move_to(Endpoint("203.0.113.50", port))
-        assert edge.ping()
+        edge.roam(Endpoint("203.0.113.50", port))
     assert len(other.read()) == 5
+    assert bench.drops["rate_limited"] == 95
 
 
 def test_a_forged_datagram_changes_nothing() -> None:

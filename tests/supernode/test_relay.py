@@ -183,3 +183,30 @@ def test_a_batch_is_relayed_exactly_as_its_datagrams_one_by_one(
         return hint_free, bob.inbox, bench.drops
 
     assert run(as_one_batch=True) == run(as_one_batch=False)
+
+
+@pytest.mark.parametrize("size", range(1, 14))
+def test_a_batch_of_envelopes_too_short_for_a_header_is_dropped_as_malformed(size: int) -> None:
+    bench, alice, bob = pair()
+    header = alice.envelope(bob)[:size]
+    for one in (header, b"\x05\0\0\0".ljust(size, b"\x01")[:size]):
+        for source in (alice.endpoint, Endpoint("203.0.113.66", 6666)):
+            assert bench.receive(one * 5, source, segment_bytes=size) == []
+    assert bench.drops == {"malformed": 20}
+
+
+@given(
+    st.sampled_from([b"\x05", b"\x05\0\0\0", b"\x04\0\0\0", b""]),
+    st.binary(min_size=1, max_size=40),
+    st.integers(1, 40),
+    st.integers(1, 60),
+)
+def test_any_batch_from_a_member_or_a_stranger_is_survived(
+    start: bytes, rest: bytes, copies: int, segment_bytes: int
+) -> None:
+    bench, alice, _ = _SURVIVOR
+    for source in (alice.endpoint, Endpoint("203.0.113.66", 6666)):
+        bench.receive((start + rest) * copies, source, segment_bytes=segment_bytes)
+
+
+_SURVIVOR = pair()
