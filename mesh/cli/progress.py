@@ -25,6 +25,7 @@ class JoinProgress:
         self.has_joined = False
         self._targets = targets
         self._failures: dict[int, MeshError] = {}
+        self._mismatched: set[int] = set()
 
     def handle(self, event: Event) -> None:
         """Take in one event.
@@ -40,8 +41,7 @@ class JoinProgress:
                 detail = printable(event.detail)
                 self._fail(event.supernode, RegistrationRefused(event.reason, detail))
             case events.SupernodeKeyMismatch():
-                target = self._targets[event.supernode]
-                self._fail(event.supernode, JoinFailed(mismatch_sentence(target, event)))
+                self._handle_mismatch(event)
             case events.Replaced():
                 raise JoinFailed(
                     "another machine registered with this edge's identity; if its state directory"
@@ -50,6 +50,14 @@ class JoinProgress:
                 )
             case _:
                 pass
+
+    def _handle_mismatch(self, event: events.SupernodeKeyMismatch) -> None:
+        """Give up at the second wrong key: an injected first one is followed by the right one."""
+        is_second = event.supernode in self._mismatched
+        self._mismatched.add(event.supernode)
+        if is_second:
+            target = self._targets[event.supernode]
+            self._fail(event.supernode, JoinFailed(mismatch_sentence(target, event)))
 
     def _fail(self, supernode: int, error: MeshError) -> None:
         self._failures[supernode] = error

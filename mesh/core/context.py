@@ -23,6 +23,7 @@ class IndexTable:
         self._entropy = entropy
         self.waiting: dict[int, object] = {}
         self.sessions: dict[int, tuple[Session, object]] = {}
+        self._by_their_index: dict[int, Session] = {}
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.sessions)
@@ -39,11 +40,19 @@ class IndexTable:
         """Note that the handshake of this index has become a session."""
         self.waiting.pop(session.our_index, None)
         self.sessions[session.our_index] = (session, owner)
+        self._by_their_index[session.their_index] = session
+
+    def find_by_their_index(self, index: int) -> tuple[Session, object] | None:
+        """Return the session that seals for this receiver index of somebody else, and its owner."""
+        session = self._by_their_index.get(index)
+        return self.sessions.get(session.our_index) if session is not None else None
 
     def release(self, index: int) -> None:
         """Forget an index."""
         self.waiting.pop(index, None)
-        self.sessions.pop(index, None)
+        session, _ = self.sessions.pop(index, (None, None))
+        if session is not None and self._by_their_index.get(session.their_index) is session:
+            del self._by_their_index[session.their_index]
 
     def retire(self, sessions: Iterable[Session]) -> None:
         """Forget the indexes of sessions that open nothing any more."""

@@ -130,7 +130,8 @@ class PeerHandshake:
         """Return the answer to an initiation that verified and is no replay."""
         context = self._context
         epoch = initiation.number >> 32
-        self.has_restarted = epoch != self._their_epoch
+        # Stays set until the new session is confirmed: our first answer may have been lost.
+        self.has_restarted = self.has_restarted or epoch != self._their_epoch
         self._their_epoch = epoch
         index = context.indexes.allocate(self._owner)
         response, session = initiation.respond(index, context.entropy, now)

@@ -260,7 +260,9 @@ class PathTable:
         self._drop_dead(now)
         if self._wants_round(now):
             self.start_round(now)
-        return [p for p in self.paths() if p.next_ping_at <= now and self._may_ping(p, now)]
+        due = [path for path in self.paths() if path.next_ping_at <= now]
+        due.sort(key=lambda path: path.source, reverse=True)  # seen ones before told ones
+        return [path for path in due if self._may_ping(path, now)]
 
     def _may_ping(self, path: Path, now: float) -> bool:
         """Whether the budget allows a ping; one to a proved way or the relay is always allowed."""

@@ -219,7 +219,8 @@ class Peer:
         self.last_heard_at = now
         if session is self.sessions.next:
             self._handshake.confirm_next(now)
-            self._session_changed(via, now, is_renewal=not self._handshake.has_restarted)
+            has_restarted, self._handshake.has_restarted = self._handshake.has_restarted, False
+            self._session_changed(via, now, is_renewal=not has_restarted)
         if is_newest and not via.relay_id:
             path = self.paths.find(via)
             if path is None or not path.is_validated:

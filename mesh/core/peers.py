@@ -13,7 +13,7 @@ from mesh.core.registration import News
 from mesh.core.supernodes import Supernodes
 from mesh.core.switch import Switch
 from mesh.core.timers import Timer
-from mesh.crypto.identity import edge_id_of
+from mesh.crypto.identity import default_mac_of, edge_id_of
 from mesh.errors import NotAuthentic
 from mesh.events import DropReason
 from mesh.wire.messages import Hello
@@ -86,8 +86,17 @@ class PeerTable:
         peer = self._by_id.get(edge_id)
         if peer is None and edge_id != self._our_id and len(self._by_id) < MAX_PEERS:
             peer = self._by_id[edge_id] = Peer(static_key, self._context, self.hello)
-            peer.member = self._supernodes.current.membership.members.get(edge_id)
+            self._switch.reserve(default_mac_of(static_key), edge_id)
+            self._recall(peer)
         return peer
+
+    def _recall(self, peer: Peer) -> None:
+        """Give a new peer what the supernode has told of it before."""
+        registration = self._supernodes.current
+        member, via = registration.membership.members.get(peer.edge_id), registration.via
+        if member is not None and via is not None:
+            peer.member = member
+            peer.paths.set_relay(Via(via.socket, via.endpoint, member.relay_id), 0.0)
 
     def hello(self, answer: bool) -> Hello:  # noqa: FBT001 - its only argument
         """Return our hello as it is now."""

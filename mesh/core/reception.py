@@ -67,7 +67,6 @@ class Reception:
             EDGE_LOAD_INITIATIONS_PER_SECOND,
         )
         self._hints_sent = Allowance(HINTS_PER_SECOND, HINTS_PER_SECOND)
-        self._hints_read = Allowance(HINTS_PER_SECOND, HINTS_PER_SECOND)
         self._handlers: dict[int, Callable[[Buffer, Via, float], None]] = {
             DatagramType.PEER_INITIATION: self._receive_initiation,
             DatagramType.PEER_RESPONSE: self._receive_response,
@@ -257,16 +256,13 @@ class Reception:
             # Whatever a supernode does not know of us, it takes a registration to mend.
             self._supernodes.current.receive_hint(now)
             return
-        if not self._hints_read.take(now):
-            self._context.drop(DropReason.RATE_LIMITED)
-            return
         index = int.from_bytes(hint.echo[:4], "big")
         counter = int.from_bytes(hint.echo[4:], "big")
-        for peer in self._peers:
-            session = peer.sessions.current
-            if (
-                session is not None
-                and session.their_index == index
-                and counter < session.sent_datagrams
-            ):
-                peer.receive_hint(now)
+        session, owner = self._context.indexes.find_by_their_index(index) or (None, None)
+        if (
+            isinstance(owner, Peer)
+            and session is not None
+            and session is owner.sessions.current
+            and counter < session.sent_datagrams
+        ):
+            owner.receive_hint(now)

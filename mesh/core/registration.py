@@ -54,8 +54,7 @@ from mesh.wire.messages import (
     encode_message,
 )
 
-REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
-OTHER_RETRY_INTERVAL = 1.0  # s; where another supernode may answer otherwise
+REFUSED_RETRY_INTERVAL = 30.0  # s; per supernode: a refusal seldom changes by itself
 ATTEMPTS_PER_SUPERNODE = 3  # then the next one of several is tried
 CONFIRMATIONS_PER_ATTEMPT = 5  # then the handshake starts anew
 INSTANCE_BYTES = 8
@@ -328,10 +327,11 @@ class Registration:
         reason = RefusalReason(message.reason)
         self._report(events.Refused(self.number, reason, message.detail))
         self._abandon_attempt()
-        self._attempts = ATTEMPTS_PER_SUPERNODE  # another one may take us
-        others = len(self._context.config.supernodes) > 1
-        retry_at = now + (OTHER_RETRY_INTERVAL if others else REFUSED_RETRY_INTERVAL)
-        self._context.timers.set(Timer.REGISTER, self.number, retry_at)
+        interval = REFUSED_RETRY_INTERVAL
+        if not self.is_connected:  # else a mere renewal was refused
+            self._attempts = ATTEMPTS_PER_SUPERNODE  # another one may take us
+            interval /= len(self._context.config.supernodes)
+        self._context.timers.set(Timer.REGISTER, self.number, now + interval)
 
     # Heartbeat
 

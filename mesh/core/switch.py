@@ -23,8 +23,9 @@ class Switch:
     """Learns, ages and looks up MAC addresses.
 
     Attributes:
-        refused: addresses not learnt because a table was full. A full table never evicts: a peer
-            that invents addresses must not make the switch forget those of others.
+        refused: addresses not learnt because a table was full, or because they are the hash of
+            another peer's key. A full table never evicts: a peer that invents addresses must not
+            make the switch forget those of others.
     """
 
     def __init__(self) -> None:
@@ -32,9 +33,17 @@ class Switch:
         # address -> (port, last seen)
         self._entries: dict[bytes, tuple[EdgeId, float]] = {}
         self._per_port: Counter[EdgeId] = Counter()
+        self._owners: dict[bytes, EdgeId] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def reserve(self, mac: bytes, port: EdgeId) -> None:
+        """Note that ``mac`` is the hash of a peer's key: nobody else can take it over.
+
+        Ordinary switches, and the peers of other overlays, believe whoever sent last.
+        """
+        self._owners[mac] = port
 
     def learn(self, mac: bytes, port: EdgeId, now: float) -> None:  # Hot path.
         """Note that frames from ``mac`` come in by ``port``; group addresses are ignored."""
@@ -45,13 +54,19 @@ class Switch:
             return
         if mac[0] & 1:
             return
-        if entry is not None:
+        owner = self._owners.get(mac)
+        if owner is not None and owner != port:
+            self.refused += 1
+        elif entry is not None:
             self._move(mac, entry[0], port, now)
-        elif len(self._entries) >= MAX_MACS or self._per_port[port] >= MAX_MACS_PER_PEER:
+        elif owner is None and self._is_full(port):
             self.refused += 1
         else:
             self._entries[mac] = (port, now)
             self._per_port[port] += 1
+
+    def _is_full(self, port: EdgeId) -> bool:
+        return len(self._entries) >= MAX_MACS or self._per_port[port] >= MAX_MACS_PER_PEER
 
     def _move(self, mac: bytes, old: EdgeId, new: EdgeId, now: float) -> None:
         if self._per_port[new] >= MAX_MACS_PER_PEER:
@@ -86,6 +101,8 @@ class Switch:
         for mac in [mac for mac, entry in self._entries.items() if entry[0] == port]:
             del self._entries[mac]
         del self._per_port[port]
+        for mac in [mac for mac, owner in self._owners.items() if owner == port]:
+            del self._owners[mac]
 
     def age(self, now: float) -> None:
         """Forget every address that has not been seen for ``MAC_LIFETIME``."""

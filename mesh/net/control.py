@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import stat
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -29,6 +30,8 @@ _REQUEST_TIMEOUT: Final = 10.0
 _MAX_CONNECTIONS: Final = 64
 _SUN_PATH_BYTES: Final = 107  # struct sockaddr_un less the closing zero
 _PROBE_TIMEOUT: Final = 1.0
+_LOCK_TRIES: Final = 300
+_LOCK_RETRY_INTERVAL: Final = 0.01
 
 
 class ControlError(MeshError):
@@ -194,10 +197,21 @@ def _locked_directory(directory: Path) -> Iterator[int]:
     """Lock ``directory`` so that of two programs that start at once one sees the other's socket."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, directory)
         yield fd
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, directory: Path) -> None:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_RETRY_INTERVAL)
+        else:
+            return
+    raise ConfigError(str(directory), "", "another process keeps the directory locked; stop it")
 
 
 def _remove_stale(path: Path) -> None:

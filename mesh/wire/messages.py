@@ -115,7 +115,7 @@ MEMBER = Record(
     (
         Field("key", Binary((KEY_BYTES,))),
         Field("endpoint", EndpointBytes()),
-        Field("relay_id", _U32),
+        Field("relay_id", Unsigned("u32 > 0", 32, minimum=1)),
         _ADDRESS,
         _AES,
     ),

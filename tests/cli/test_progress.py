@@ -37,14 +37,24 @@ def test_a_refusal_after_joining_does_not_end_it() -> None:
 def test_with_several_supernodes_all_have_to_refuse() -> None:
     progress = JoinProgress((target("a"), target("b")))
     progress.handle(TAKEN)
-    progress.handle(TAKEN)
+    mismatch = events.SupernodeKeyMismatch(1, EXPECTED, FOUND)
+    progress.handle(mismatch)
     with pytest.raises(JoinFailed):
-        progress.handle(events.SupernodeKeyMismatch(1, EXPECTED, FOUND))
+        progress.handle(mismatch)
+
+
+def test_one_wrong_key_may_be_injected_and_ends_nothing() -> None:
+    progress = JoinProgress((target("a"),))
+    progress.handle(MISMATCH)
+    progress.handle(REGISTERED)
+    assert progress.has_joined
 
 
 def test_a_changed_key_is_told_with_both_fingerprints_and_what_to_do() -> None:
+    progress = JoinProgress((target("a"),))
+    progress.handle(MISMATCH)
     with pytest.raises(JoinFailed) as caught:
-        JoinProgress((target("a"),)).handle(MISMATCH)
+        progress.handle(MISMATCH)
     for part in ("a:7777", EXPECTED, FOUND, "remove the line"):
         assert part in str(caught.value)
 

@@ -119,3 +119,32 @@ def test_the_switch_equals_a_naive_dict(steps: list[tuple[str, int, EdgeId, floa
             assert switch.port_of(mac(probe), now) == expected
         naive = {m: e for m, e in naive.items() if now - e[1] <= MAC_LIFETIME}
     assert sum(switch._per_port.values()) == len(switch) == len(naive)
+
+
+def test_the_address_that_a_peers_key_hashes_to_cannot_be_taken_over() -> None:
+    switch = Switch()
+    switch.reserve(MAC, B)
+    switch.learn(MAC, A, 0.0)
+    assert switch.port_of(MAC, 0.0) is None
+    switch.learn(MAC, B, 0.0)
+    switch.learn(MAC, A, 1.0)
+    assert switch.port_of(MAC, 1.0) == B
+    assert switch.refused == 2
+
+
+def test_a_reserved_address_is_learnt_even_when_the_table_is_full() -> None:
+    switch = Switch()
+    for number in range(MAX_MACS_PER_PEER):
+        switch.learn(mac(number), A, 0.0)
+    own = mac(10**9)
+    switch.reserve(own, A)
+    switch.learn(own, A, 0.0)
+    assert switch.port_of(own, 0.0) == A
+
+
+def test_a_peer_that_is_gone_reserves_nothing() -> None:
+    switch = Switch()
+    switch.reserve(MAC, B)
+    switch.forget_port(B)
+    switch.learn(MAC, A, 0.0)
+    assert switch.port_of(MAC, 0.0) == A

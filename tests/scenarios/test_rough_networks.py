@@ -14,12 +14,13 @@ ROUGH = LinkConditions(latency=0.02, jitter=0.02, loss=0.2, duplication=0.05, re
 
 @pytest.mark.parametrize("seed", range(5))
 def test_edges_join_and_stay_on_a_very_bad_network(seed: int) -> None:
+    # A relayed round trip crosses eight lossy links and survives with a chance of 17 %.
     world = World(seed)
     world.add_supernode(conditions=ROUGH)
     edges = [
         world.add_edge(name, world.add_nat(PORT_RESTRICTED, conditions=ROUGH)) for name in "abc"
     ]
-    world.run_until_all_are_joined(timeout=30)
+    world.run_until_all_are_joined(timeout=120)
     world.run_until_direct(*edges, timeout=60)
     changes = sum(len(edge.reported(PathChanged)) for edge in edges)
     for _ in range(300):

@@ -50,7 +50,7 @@ MEMBER = st.builds(
     Member,
     key=st.binary(min_size=32, max_size=32),
     endpoint=ENDPOINT,
-    relay_id=U32,
+    relay_id=st.integers(1, 2**32 - 1),
     address=ADDRESS,
     aes=st.booleans(),
 )
