@@ -53,7 +53,7 @@ HEARTBEAT_INTERVAL = 3.0  # s; section 12.4
 IDLE_HEARTBEAT_INTERVAL = 25.0  # s; under the usual 30 s of NAT timers; section 12.4
 TRUST_LIFETIME = 6.5  # s; section 12.4
 PATH_TIMEOUT = 20.0  # s; section 12.4
-PATH_MAX_UNANSWERED = 3  # pings; section 12.4
+PATH_MAX_UNANSWERED = 6  # pings; section 12.4
 PEER_SILENCE_TIMEOUT = 10.0  # s; section 12.6
 MAC_LIFETIME = 300.0  # s; IEEE 802.1D's ageing time; section 13
 MAX_MACS_PER_PEER = 4096  # addresses; section 13
@@ -67,15 +67,9 @@ RELAY_BURST_BYTES = 16777216  # bytes; section 17
 RELAY_RATE_BYTES = 67108864  # bytes/s; section 17
 MAX_AMPLIFICATION = 3  # times; section 17
 
-HANDSHAKE_RETRY_INTERVALS = (
-    0.5,
-    0.5,
-    1.0,
-    1.0,
-    2.0,
-    2.0,
-    3.0,
-)  # s; the last one repeats; section 5.3
-PROBE_OFFSETS = (0.0, 0.1, 0.3, 0.7, 1.5, 3.0)  # s after the session is up; section 12.2
+# Seconds; the last one repeats; section 5.3.
+HANDSHAKE_RETRY_INTERVALS = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
+# Seconds after the session is up; section 12.2.
+PROBE_OFFSETS = (0.0, 0.1, 0.3, 0.7, 1.5, 3.0, 6.0, 12.0, 25.0)
 LAN_GROUP_IPV4 = "239.255.77.78"  # section 14
 LAN_GROUP_IPV6 = "ff02::7778"  # section 14

@@ -34,7 +34,15 @@ from mesh.net.log_limit import LogLimit
 from mesh.net.state import StateDir
 from mesh.net.tap import Tap
 from mesh.net.udp import UdpPort
-from mesh.net.watch import AddressesChanged, LinkChange, LinkDown, LinkGone, LinkUp, watch_links
+from mesh.net.watch import (
+    AddressesChanged,
+    LinkChange,
+    LinkDown,
+    LinkGone,
+    LinkUp,
+    OverlayChanged,
+    watch_links,
+)
 from mesh.wire.messages import AddressMode
 
 SETTLING_TIME = 0.2  # s; a roaming laptop changes several addresses at once
@@ -238,7 +246,7 @@ class RunningEdge:
 
     def _notice(self, change: LinkChange) -> None:
         match change:
-            case AddressesChanged():
+            case AddressesChanged() | OverlayChanged():
                 self._addresses_changed.set()
             case _:
                 try:
@@ -273,9 +281,17 @@ class RunningEdge:
 
     async def _refresh_addresses(self) -> None:
         """Tell the engine which addresses are candidates, and which networks never are."""
-        local = await link.local_networks((self._tap.index,))
-        candidates = [str(one.address.ip) for one in local if is_told_to_others(one)]
-        overlays = [str(one.address.network) for one in local if one.is_overlay]
+        local = await link.local_networks()
+        # What the TAP has by DHCP, and the bridge that it is a port of, lead into the overlay too.
+        inside = {self._tap.index, await link.bridge_of(self._tap.index)}
+        candidates = [
+            str(one.address.ip)
+            for one in local
+            if is_told_to_others(one) and one.index not in inside
+        ]
+        overlays = [
+            str(one.address.network) for one in local if one.is_overlay or one.index in inside
+        ]
         self._driver.step(lambda now: self._tell_networks(candidates, overlays, now))
         if self._plan.hosted_port:
             host_ports = embedded_host_ports(local, self._plan.hosted_port)

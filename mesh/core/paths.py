@@ -288,7 +288,7 @@ class PathTable:
 
     def _ping_after(self, path: Path, now: float) -> float:
         if path.is_validated or path.is_relay:
-            if path.unanswered <= 2 * PATH_MAX_UNANSWERED:
+            if path.unanswered <= PATH_MAX_UNANSWERED:
                 return now + PING_RETRY_INTERVAL  # a pong puts it off
             return now + self._heartbeat_interval(path, now)
         path.in_round += 1
@@ -368,9 +368,9 @@ class PathTable:
                 and now - path.last_pong_at >= PATH_TIMEOUT
                 and path.unanswered >= PATH_MAX_UNANSWERED
             ):
+                # It stays a candidate: what has worked may work again.
                 del self._direct[path.via]
-                if path.source != Source.SEEN:
-                    self.add_candidate(path.via, path.source, now)
+                self.add_candidate(path.via, path.source, now)
         if self.active is not None and not self._is_alive(self.active):
             self._choose(now)
 

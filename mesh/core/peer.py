@@ -39,6 +39,9 @@ from mesh.wire.messages import Bye, Hello, Member, Message, Ping, Pong, encode_m
 HelloSource: TypeAlias = Callable[[bool], Hello]
 """Makes the hello of this edge, as it is now; the argument says whether it asks for an answer."""
 
+CandidateFilter: TypeAlias = Callable[[Endpoint], bool]
+"""Whether an endpoint may be tried: never one inside an overlay of this machine."""
+
 DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - INNER_HEADER_BYTES
 RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
 PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
@@ -59,7 +62,13 @@ class Peer:
         last_heard_at: when the last datagram that verified came in, or minus infinity.
     """
 
-    def __init__(self, static_key: bytes, context: Context, hello: HelloSource) -> None:
+    def __init__(
+        self,
+        static_key: bytes,
+        context: Context,
+        hello: HelloSource,
+        may_be_candidate: CandidateFilter,
+    ) -> None:
         config = context.config
         self.static_key = static_key
         self.edge_id: EdgeId = edge_id_of(static_key)
@@ -76,6 +85,7 @@ class Peer:
         self.tx_bytes = self.rx_bytes = self.tx_frames = self.rx_frames = 0
         self._context = context
         self._hello = hello
+        self._may_be_candidate = may_be_candidate
         self._hinted_at = -math.inf
         self._alive_since = -math.inf
         self._hellos_unanswered = 0
@@ -102,7 +112,9 @@ class Peer:
     def _add_candidate(
         self, endpoint: Endpoint, source: Source, now: float, *, loopback: bool
     ) -> None:
-        if is_usable_candidate(endpoint, allow_loopback=loopback):
+        if is_usable_candidate(endpoint, allow_loopback=loopback) and self._may_be_candidate(
+            endpoint
+        ):
             self.paths.add_candidate(Via(udp_socket_for(endpoint), endpoint), source, now)
 
     def punch(self) -> None:
@@ -228,7 +240,7 @@ class Peer:
 
     def _heard(self, via: Via, now: float) -> None:
         self.last_heard_at = now
-        if not via.relay_id:
+        if not via.relay_id and self._may_be_candidate(via.endpoint):
             self.paths.heard_from(via, now)
             self.reschedule_probe(now)
 
@@ -255,14 +267,12 @@ class Peer:
         self.reschedule_probe(now)
         self._report_path()
 
-    def receive_hello(
-        self, hello: Hello, candidates: tuple[Endpoint, ...], now: float, *, loopback: bool
-    ) -> None:
-        """Learn the peer's name, addresses and those candidates that may be tried; probe them."""
+    def receive_hello(self, hello: Hello, now: float, *, loopback: bool) -> None:
+        """Learn the peer's name, addresses and candidates; probe those that may be tried."""
         self._hellos_unanswered = 0
         self._context.timers.cancel(Timer.HELLO, self.edge_id)
         self.name, self.mac, self.addresses = hello.name, hello.mac, hello.addresses
-        for endpoint in candidates:
+        for endpoint in hello.candidates:
             self._add_candidate(endpoint, Source.TOLD, now, loopback=loopback)
         self.paths.start_round(now)
         self.reschedule_probe(now)

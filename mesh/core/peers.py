@@ -85,7 +85,9 @@ class PeerTable:
         edge_id = edge_id_of(static_key)
         peer = self._by_id.get(edge_id)
         if peer is None and edge_id != self._our_id and len(self._by_id) < MAX_PEERS:
-            peer = self._by_id[edge_id] = Peer(static_key, self._context, self.hello)
+            peer = self._by_id[edge_id] = Peer(
+                static_key, self._context, self.hello, self._local.may_be_candidate
+            )
             self._switch.reserve(default_mac_of(static_key), edge_id)
             self._recall(peer)
         return peer

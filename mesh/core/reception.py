@@ -168,8 +168,7 @@ class Reception:
                     self._local.observe(message.endpoint)
                 peer.receive_pong(message, via, now)
             case Hello():
-                usable = tuple(filter(self._local.may_be_candidate, message.candidates))
-                peer.receive_hello(message, usable, now, loopback=self._supernodes.is_on_loopback)
+                peer.receive_hello(message, now, loopback=self._supernodes.is_on_loopback)
                 if message.answer:
                     peer.say_hello(now, extra=via, answer=False)
             case _:

@@ -37,8 +37,8 @@ class SessionSlots:
     def initiated(self, session: Session) -> list[Session]:
         """Install a session that we initiated; return those that open nothing any more."""
         overtaken, self.next = self.next, None
-        retired = self._retire(overtaken)
-        return retired + self._make_current(session)
+        retired = self._make_current(session)
+        return retired + self._retire(overtaken)
 
     def responded(self, session: Session) -> list[Session]:
         """Install a session that the peer initiated; return those that open nothing any more."""

@@ -238,6 +238,20 @@ async def link_is_up(index: int) -> bool | None:
     return await _in_thread(ask)
 
 
+async def bridge_of(index: int) -> int:
+    """Return the index of the bridge (or bond) that an interface is a port of, 0 for none."""
+
+    def ask(netlink: _Netlink) -> int:
+        try:
+            return int(netlink.get_links(index)[0].get_attr("IFLA_MASTER") or 0)
+        except NetlinkError as error:
+            if error.code not in _MISSING:
+                raise
+            return 0
+
+    return await _in_thread(ask)
+
+
 async def _in_thread(call: Callable[[_Netlink], T]) -> T:
     def run() -> T:
         with IPRoute() as netlink:

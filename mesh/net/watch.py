@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from mesh.net.link import LocalAddress, link_is_up, local_networks
+from mesh.net.link import LocalAddress, bridge_of, link_is_up, local_networks
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
@@ -45,7 +45,12 @@ class AddressesChanged:
     """An address or default route of another interface came or went."""
 
 
-LinkChange: TypeAlias = LinkDown | LinkUp | LinkGone | AddressesChanged
+@dataclass(frozen=True, slots=True)
+class OverlayChanged:
+    """An address of the watched interface came or went, or it joined or left a bridge."""
+
+
+LinkChange: TypeAlias = LinkDown | LinkUp | LinkGone | AddressesChanged | OverlayChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class _Notices:
 @dataclass(frozen=True, slots=True)
 class _View:
     addresses: frozenset[LocalAddress]
+    overlay: frozenset[LocalAddress]
+    bridge: int
     tap_is_up: bool | None
 
 
@@ -97,8 +104,13 @@ async def watch_links(
 
 
 async def _look(tap_index: int) -> _View:
-    addresses = await local_networks({tap_index})
-    return _View(frozenset(addresses), await link_is_up(tap_index) if tap_index else None)
+    addresses = await local_networks()
+    return _View(
+        addresses=frozenset(one for one in addresses if one.index != tap_index),
+        overlay=frozenset(one for one in addresses if one.index == tap_index),
+        bridge=await bridge_of(tap_index) if tap_index else 0,
+        tap_is_up=await link_is_up(tap_index) if tap_index else None,
+    )
 
 
 def _changes(known: _View, seen: _View, notices: _Notices) -> list[LinkChange]:
@@ -114,6 +126,8 @@ def _changes(known: _View, seen: _View, notices: _Notices) -> list[LinkChange]:
             changes += [LinkDown(), LinkUp()]
     if notices.has_new_route or known.addresses != seen.addresses:
         changes.append(AddressesChanged())
+    if (known.overlay, known.bridge) != (seen.overlay, seen.bridge):
+        changes.append(OverlayChanged())
     return changes
 
 

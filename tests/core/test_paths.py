@@ -101,7 +101,9 @@ def test_a_silent_path_is_dropped_and_frames_return_to_the_relay() -> None:
         paths.vias(now)
         now += 0.25
     assert paths.vias(now) == (RELAY,)
-    assert paths.find(WAN) is None
+    path = paths.find(WAN)
+    assert path is not None
+    assert not path.is_validated
 
 
 def test_a_path_in_use_is_pinged_often_and_an_idle_one_just_within_nat_timers() -> None:
