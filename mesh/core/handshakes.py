@@ -8,6 +8,7 @@ from mesh.constants import (
     REKEY_RESPONDER_GRACE,
 )
 from mesh.core.context import Context
+from mesh.core.cookie_jar import CookieJar
 from mesh.core.outbox import Via
 from mesh.core.sessions import SessionSlots
 from mesh.core.timers import Timer
@@ -43,8 +44,7 @@ class PeerHandshake:
         self._owner = owner
         self._initiator: PeerInitiator | None = None
         self._attempts = 0
-        self._cookie: bytes | None = None
-        self._may_answer_cookie = True
+        self._cookies = CookieJar()
         self._their_epoch = 0
 
     @property
@@ -61,7 +61,7 @@ class PeerHandshake:
 
     def repeat(self, vias: list[Via], now: float, *, peer_has_aes: bool) -> None:
         """Start anew what drew no answer."""
-        self._may_answer_cookie = True
+        self._cookies.retried()
         self._attempts += 1
         self.start(vias, now, peer_has_aes=peer_has_aes)
 
@@ -78,7 +78,7 @@ class PeerHandshake:
                 context.indexes.allocate(self._owner),
                 context.next_number(),
                 context.entropy,
-                self._cookie,
+                self._cookies.started(now),
             )
             for via in vias:
                 context.outbox.send(via, self._initiator.datagram)
@@ -104,9 +104,7 @@ class PeerHandshake:
             return False
         k1 = mac1_key_peer(self._context.config.community, self._static_key)
         _, cookie = open_cookie_reply_untrusted(datagram, k1, self._initiator.mac1)
-        self._cookie = cookie
-        may_start, self._may_answer_cookie = self._may_answer_cookie, False
-        return may_start
+        return self._cookies.put(cookie)
 
     def receive_response_untrusted(self, datagram: Buffer, now: float) -> bool:
         """Take in the answer to our initiation; whether a new session came of it.
@@ -149,7 +147,7 @@ class PeerHandshake:
 
     def _settled(self, now: float) -> None:
         self._attempts = 0
-        self._may_answer_cookie = True
+        self._cookies.retried()
         self._context.timers.cancel(Timer.HANDSHAKE, self._edge_id)
         self.set_rekey_timer(now)
 

@@ -27,6 +27,7 @@ from mesh.constants import (
 from mesh.core.attempt import Attempt, Stage
 from mesh.core.config import SupernodeConfig
 from mesh.core.context import Context
+from mesh.core.cookie_jar import CookieJar
 from mesh.core.leased import is_acceptable
 from mesh.core.membership import Membership
 from mesh.core.outbox import Via
@@ -110,12 +111,11 @@ class Registration:
         self._attempts = 0
         self._session: Session | None = None
         self._previous: Session | None = None
-        self._cookie: bytes | None = None
+        self._cookies = CookieJar()
         self._pings: dict[bytes, float] = {}
         self._unanswered = 0
         self._last_pong_at = -math.inf
         self._hinted_at = -math.inf
-        self._may_answer_cookie = True
         self._known_address = ""  # ours as the supernode tells it, taken or not
         self._has_registered = False
         self._is_stopped = False
@@ -151,7 +151,7 @@ class Registration:
         if self._endpoints:
             endpoint = self._endpoints[self._attempts % len(self._endpoints)]
             via = Via(udp_socket_for(endpoint), endpoint)
-            self._attempt = Attempt(self._context, self, via, self._cookie)
+            self._attempt = Attempt(self._context, self, via, self._cookies.started(now))
         self._set_retry_timer(now, self._attempts)
 
     def _set_retry_timer(self, now: float, tries: int) -> None:
@@ -167,7 +167,7 @@ class Registration:
 
     def handle_register_timer(self, now: float) -> None:
         """Repeat what drew no answer, or start anew."""
-        self._may_answer_cookie = True
+        self._cookies.retried()
         attempt = self._attempt
         if attempt is not None and attempt.may_repeat:
             self._send_register(attempt, now)
@@ -223,11 +223,7 @@ class Registration:
             RemoteError: it does not parse, or was not made for our initiation.
         """
         cookie = self._attempt.open_cookie_untrusted(datagram) if self._attempt else None
-        if cookie is None:
-            return
-        self._cookie = cookie
-        if self._may_answer_cookie:  # at once only once per retry: cookies are cheap to send
-            self._may_answer_cookie = False
+        if cookie is not None and self._cookies.put(cookie):
             self.start(now)
 
     # The session
@@ -267,7 +263,7 @@ class Registration:
                 self._is_stopped = True
                 self._lose()
                 self._report(events.Replaced(self.number))
-            case Shutdown():
+            case Shutdown() if session is self._session:
                 self._lose()
                 self._context.timers.set(Timer.REGISTER, self.number, now + RETURN_AFTER_SHUTDOWN)
             case Ping():
