@@ -11,7 +11,6 @@ A registration is *connected* from ``registered`` until five pings in a row draw
 that is not authenticated (hints, version refusals) makes it ask again and changes nothing else.
 """
 
-import math
 from typing import NamedTuple
 
 from mesh import events
@@ -21,7 +20,6 @@ from mesh.constants import (
     HANDSHAKE_RETRY_JITTER,
     RETURN_AFTER_SHUTDOWN,
     SUPERNODE_HEARTBEAT_INTERVAL,
-    SUPERNODE_MAX_UNANSWERED,
     SUPERNODE_RETRY_INTERVAL,
 )
 from mesh.core.attempt import Attempt, Stage
@@ -29,6 +27,7 @@ from mesh.core.config import SupernodeConfig
 from mesh.core.context import Context
 from mesh.core.cookie_jar import CookieJar
 from mesh.core.leased import is_acceptable
+from mesh.core.liveness import Liveness
 from mesh.core.membership import Membership
 from mesh.core.outbox import Via
 from mesh.core.timers import Timer
@@ -87,7 +86,6 @@ class Registration:
         relay_id: ours on this supernode, 0 before registration.
         seen_as: our endpoint as the supernode saw it.
         address: our lease (CIDR) or empty.
-        rtt: the smoothed round-trip time in seconds.
         membership: the other members.
     """
 
@@ -102,7 +100,6 @@ class Registration:
         self.relay_id = 0
         self.seen_as: Endpoint | None = None
         self.address = ""
-        self.rtt: float | None = None
         self._context = context
         self._pin = config.fingerprint
         self._instance = context.entropy(INSTANCE_BYTES)
@@ -112,13 +109,15 @@ class Registration:
         self._session: Session | None = None
         self._previous: Session | None = None
         self._cookies = CookieJar()
-        self._pings: dict[bytes, float] = {}
-        self._unanswered = 0
-        self._last_pong_at = -math.inf
-        self._hinted_at = -math.inf
+        self._liveness = Liveness()
         self._known_address = ""  # ours as the supernode tells it, taken or not
         self._has_registered = False
         self._is_stopped = False
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time in seconds, None before it was measured."""
+        return self._liveness.rtt
 
     # Attempts
 
@@ -293,9 +292,7 @@ class Registration:
         self.is_connected = True
         self.address = leased
         self._known_address = message.address
-        self._pings.clear()
-        self._unanswered = 0
-        self._last_pong_at = now
+        self._liveness.registered(now)
         self._update_ourselves()
         self._digest_seen(message.digest, now)
         timers = self._context.timers
@@ -336,14 +333,12 @@ class Registration:
         session = self._session
         if not self.is_connected or session is None:
             return
-        if self._unanswered >= SUPERNODE_MAX_UNANSWERED or session.is_expired(now):
-            silent_for = now - self._last_pong_at
+        if self._liveness.is_lost or session.is_expired(now):
             self._lose()
-            self._report(events.SupernodeLost(self.number, silent_for))
+            self._report(events.SupernodeLost(self.number, self._liveness.silent_for(now)))
             self.start(now)
             return
-        is_doubtful = self._hinted_at > self._last_pong_at
-        if self._attempt is None and (is_doubtful or session.wants_rekey(now)):
+        if self._attempt is None and (self._liveness.is_doubtful or session.wants_rekey(now)):
             self.start(now)
         self._ping(session, now)
         self._context.timers.set(
@@ -353,19 +348,12 @@ class Registration:
     def _ping(self, session: Session, now: float) -> None:
         if self.via is not None:
             token = self._context.entropy(8)
-            self._pings[token] = now
-            self._unanswered += 1
+            self._liveness.pinged(token, now)
             self._send(self.via, session, Ping(token=token, pad=b""))
 
     def _receive_pong(self, message: Pong, now: float) -> None:
-        sent_at = self._pings.get(message.token)
-        if sent_at is None:
+        if not self._liveness.answered(message.token, now):
             return
-        rtt = now - sent_at
-        self.rtt = rtt if self.rtt is None else self.rtt + (rtt - self.rtt) / 8
-        self._pings.clear()
-        self._unanswered = 0
-        self._last_pong_at = now
         if message.endpoint is not None and message.endpoint != self.seen_as:
             self.seen_as = message.endpoint
             self._update_ourselves()
@@ -382,11 +370,8 @@ class Registration:
         datagram must not take a working registration away. One hint per heartbeat is taken.
         """
         session = self._session
-        if not self.is_connected or session is None:
+        if not self.is_connected or session is None or not self._liveness.take_hint(now):
             return
-        if now - self._hinted_at < SUPERNODE_HEARTBEAT_INTERVAL:
-            return
-        self._hinted_at = now
         self._ping(session, now)
         self._context.timers.set(
             Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
@@ -409,8 +394,7 @@ class Registration:
 
     def _lose(self) -> None:
         self.is_connected = False
-        self._pings.clear()
-        self._unanswered = 0
+        self._liveness.forget_pings()
         self._context.timers.cancel(Timer.SUPERNODE_HEARTBEAT, self.number)
         self._context.timers.cancel(Timer.MEMBERSHIP, self.number)
 
