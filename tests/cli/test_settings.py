@@ -349,3 +349,8 @@ def test_an_invite_on_the_command_line_warns_and_a_piped_one_does_not() -> None:
     assert "secret" not in warning
     piped = load_join_settings(invite, {}, {}, config_dir=Path("/nonexistent"), is_visible=False)
     assert piped.warnings == ()
+
+
+def test_a_key_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
+    error = refusal(config=write(tmp_path / "lan.toml", "key = 48151623\n"))
+    assert "48151623" not in str(error)

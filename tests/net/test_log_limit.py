@@ -48,3 +48,9 @@ def test_inventing_reasons_does_not_fill_a_disk() -> None:
         for number in range(300)
     )
     assert lines <= 100 + 10 * 100
+
+
+def test_many_reasons_do_not_switch_the_limit_on_log_lines_off() -> None:
+    limit = LogLimit()
+    passed = [limit.ask(f"PeerUp {n % 300}", n / 100) for n in range(30_000)]
+    assert sum(held_back is not None for held_back in passed) < 10_000

@@ -427,3 +427,9 @@ class TestTheDigest:
 
     def test_nobody_is_zeros(self) -> None:
         assert combine_digests([]) == bytes(8)
+
+
+def test_no_member_has_the_relay_id_zero() -> None:
+    member = Member(bytes(32), IPV6_ENDPOINT, 0, "", aes=True)
+    with pytest.raises(LocalError):
+        encode_message(Members((member,), bytes(8), page=0, pages=0))

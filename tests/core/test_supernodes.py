@@ -1,0 +1,104 @@
+"""Which of several supernodes an edge turns to."""
+
+import itertools
+
+import pytest
+
+from mesh.addresses import Endpoint
+from mesh.core.config import SupernodeConfig
+from mesh.errors import RefusalReason
+from mesh.events import Refused
+from mesh.wire.messages import RefusedMessage
+from supernode.limits import SupernodeLimits
+from tests.core.edge_alone import SUPERNODE, Target
+from tests.core.scripted_supernode import ScriptedSupernode
+from tests.world import World
+
+SECOND = Endpoint("203.0.113.2", 7777)
+TWO = (SupernodeConfig("one.example:7777"), SupernodeConfig("two.example:7777"))
+
+
+def run_timers(target: Target, until: float) -> list[tuple[float, Endpoint]]:
+    """Let time pass with no answers; return when and where something was sent."""
+    sent = []
+    while (now := target.engine.next_timer_at()) <= until:
+        target.engine.handle_timers(now)
+        sent += [(now, destination) for _, destination in target.sent()]
+    return sent
+
+
+def two_supernodes() -> Target:
+    target = Target(supernodes=TWO)
+    target.engine.set_supernode_endpoints(1, [SECOND], 0.0)
+    target.engine.set_supernode_endpoints(0, [SUPERNODE], 0.0)
+    target.sent()
+    return target
+
+
+def test_the_first_supernode_is_tried_first_whichever_name_resolves_first() -> None:
+    target = Target(supernodes=TWO)
+    target.engine.set_supernode_endpoints(1, [SECOND], 0.0)
+    assert target.sent() == []
+    target.engine.set_supernode_endpoints(0, [SUPERNODE], 0.1)
+    assert [destination for _, destination in target.sent()] == [SUPERNODE]
+
+
+def test_after_three_failures_the_next_one_is_tried_and_then_the_first_again() -> None:
+    order = [destination for _, destination in run_timers(two_supernodes(), 20.0)]
+    assert order[:2] == [SUPERNODE] * 2
+    second = order.index(SECOND)
+    assert second <= 3
+    assert SUPERNODE in order[second:]
+
+
+def test_the_only_supernode_is_tried_for_ever() -> None:
+    target = Target()
+    target.engine.set_supernode_endpoints(0, [SUPERNODE], 0.0)
+    times = [at for at, _ in run_timers(target, 3600.0)]
+    assert len(times) > 3600 / 3.6
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 3.0 * 1.2
+
+
+def test_all_endpoints_of_a_name_are_tried_in_turn() -> None:
+    target = Target()
+    target.engine.set_supernode_endpoints(0, [SUPERNODE, SECOND], 0.0)
+    order = [destination for _, destination in target.sent()]
+    order += [destination for _, destination in run_timers(target, 5.0)]
+    assert order[:4] == [SUPERNODE, SECOND, SUPERNODE, SECOND]
+
+
+def test_of_two_supernodes_the_one_that_does_not_refuse_is_asked_soon() -> None:
+    target = Target(supernodes=TWO)
+    target.engine.set_supernode_endpoints(1, [SECOND], 0.0)
+    first = ScriptedSupernode(target)
+    target.engine.set_supernode_endpoints(0, [SUPERNODE], 0.0)
+    first.collect()
+    first.respond(0.1)
+    first.say(RefusedMessage(RefusalReason.SUPERNODE_FULL), 0.2)
+    [(at, where), *_] = run_timers(target, 60.0)
+    assert where == SECOND
+    assert at <= 20.0
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("127.0.0.1", True), ("::1", True), ("203.0.113.1", False)]
+)
+def test_only_a_supernode_that_we_reach_on_loopback_makes_loopback_a_candidate(
+    host: str, *, expected: bool
+) -> None:
+    target = Target()
+    supernode = ScriptedSupernode(target, endpoint=Endpoint(host, 7777))
+    supernode.take_in(0.0)
+    assert target.engine._supernodes.is_on_loopback == expected
+
+
+def test_an_edge_that_is_refused_tries_its_other_supernode() -> None:
+    world = World(4)
+    full = world.add_supernode(limits=SupernodeLimits(max_edges=1))
+    free = world.add_supernode()
+    world.add_edge("first", supernodes=[full])
+    world.run_for(3)
+    second = world.add_edge("second", supernodes=[full, free])
+    world.run_for(120)
+    assert second.reported(Refused)
+    assert second.address
