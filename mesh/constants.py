@@ -44,6 +44,7 @@ SUPERNODE_RETRY_INTERVAL = 1.0  # s; section 10.5
 SUPERNODE_MAX_UNANSWERED = 5  # pings; section 10.5
 REGISTRATION_LIFETIME = 20.0  # s; silence after which a supernode forgets an edge; section 10.5
 RETURN_AFTER_SHUTDOWN = 1.0  # s; section 10.6
+PUNCH_TTL = 2  # hops; past our own router, not as far as the peer's; section 12.2
 INITIATE_FALLBACK = 1.0  # s; section 12.2
 PROBE_ROUND_INTERVAL = 60.0  # s; section 12.2
 RTT_GAIN = 0.005  # s; section 12.3

@@ -52,6 +52,11 @@ class PeerHandshake:
         """Whether an initiation of ours waits for its answer."""
         return self._initiator is not None
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether an initiation has drawn no answer already."""
+        return self._attempts > 0
+
     # Our initiations
 
     def want(self, at: float) -> None:

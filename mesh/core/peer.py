@@ -11,6 +11,7 @@ from mesh.constants import (
     INNER_HEADER_BYTES,
     MAX_DATAGRAM_BYTES,
     PEER_SILENCE_TIMEOUT,
+    PUNCH_TTL,
     REASSEMBLY_TIMEOUT,
     RELAY_HEADER_BYTES,
     TAG_BYTES,
@@ -118,10 +119,14 @@ class Peer:
             self.paths.add_candidate(Via(udp_socket_for(endpoint), endpoint), source, now)
 
     def punch(self) -> None:
-        """Open our NAT for the peer's handshake and probes (section 12.2)."""
+        """Open our NAT for the peer's handshake and probes (section 12.2).
+
+        It must not arrive: a Linux router that rejects what comes in keeps a conntrack entry of it,
+        and then maps what its own edge sends to another port than the one we were told.
+        """
         if self.member is not None and self.sessions.current is None:
             for via in self._introduced_vias():
-                self._context.outbox.send(via, PUNCH)
+                self._context.outbox.send(via, PUNCH, PUNCH_TTL)
 
     def _introduced_vias(self) -> list[Via]:
         return [p.via for p in self.paths.paths() if p.source is Source.INTRODUCED]
@@ -178,6 +183,8 @@ class Peer:
         active = self.paths.active
         if active is not None and not active.is_relay:
             return [*vias, active.via]
+        if vias and not self._handshake.is_repeated:
+            return vias  # nothing should reach the peer's router before its own punch has left
         return [*vias, *self._introduced_vias()]
 
     def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
