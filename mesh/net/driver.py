@@ -119,7 +119,7 @@ class Driver:
             self._drain()
         return result
 
-    # -- tasks -----------------------------------------------------------------------------------
+    # Tasks
 
     async def _run_readers(self, task_status: trio.TaskStatus[None]) -> None:
         with self._running:
@@ -196,7 +196,7 @@ class Driver:
             return
         self._send(held)
 
-    # -- input -----------------------------------------------------------------------------------
+    # Input
 
     def _receive_datagrams(self, port: UdpPort, buffer: memoryview) -> bool:
         # Hot path.
@@ -230,7 +230,7 @@ class Driver:
         self._drain()
         return True
 
-    # -- output ----------------------------------------------------------------------------------
+    # Output
 
     def _drain(self) -> None:
         """Take all outputs; send errors go back in, whose outputs are taken again, a few times."""
@@ -335,7 +335,7 @@ class Driver:
             suffix = f" ({held_back} more like this)" if held_back else ""
             _log.log(level, "%s%s", line, suffix)
 
-    # -- the end ---------------------------------------------------------------------------------
+    # The end
 
     def _fail(self, error: MeshError) -> None:
         """End `run` with ``error``; the first one wins."""
