@@ -190,6 +190,8 @@ class RunningEdge:
                 pass
 
     def _log_event(self, event: Event) -> None:
+        if isinstance(event, events.SupernodeKeyMismatch) and not self._progress.has_joined:
+            return  # `JoinProgress` ends the program with one line about it
         line = describe(event, self._names)
         if line is None:
             return

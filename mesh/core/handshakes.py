@@ -64,11 +64,10 @@ class PeerHandshake:
         if self._initiator is None:
             self._context.timers.set_no_later_than(Timer.HANDSHAKE, self._edge_id, at)
 
-    def repeat(self, vias: list[Via], now: float, *, peer_has_aes: bool) -> None:
-        """Start anew what drew no answer."""
+    def count_failure(self) -> None:
+        """Note that the initiation under way drew no answer; `start` makes the next one."""
         self._cookies.retried()
         self._attempts += 1
-        self.start(vias, now, peer_has_aes=peer_has_aes)
 
     def start(self, vias: list[Via], now: float, *, peer_has_aes: bool) -> None:
         """Send a fresh initiation by all of ``vias``; retried later even if there are none."""

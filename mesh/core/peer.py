@@ -155,7 +155,8 @@ class Peer:
     def handle_handshake_timer(self, now: float) -> None:
         """Start a handshake, or start it anew, where there is a reason to."""
         if self._handshake.is_under_way:
-            self._handshake.repeat(self._handshake_vias(), now, peer_has_aes=self._has_aes)
+            self._handshake.count_failure()
+            self._start_handshake(now)
         elif (
             self.sessions.current is None
             or now >= self.sessions.seals_until

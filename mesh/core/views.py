@@ -20,6 +20,8 @@ def milliseconds(seconds: float | None) -> float | None:
 def matches(peer: Peer, text: str) -> bool:
     """Whether a name, an id prefix of 4 digits or more, an address or a MAC means this peer."""
     wanted = text.strip().lower()
+    if not wanted:
+        return False
     bare_addresses = {address.partition("/")[0].lower() for address in peer.addresses}
     return (
         wanted == peer.name.lower()

@@ -113,7 +113,8 @@ def test_what_drew_no_answer_is_retried_at_the_times_of_the_specification() -> N
         interval = a.retry_at() - now
         assert expected <= interval <= expected * (1 + HANDSHAKE_RETRY_JITTER)
         now = a.retry_at()
-        a.handshake.repeat([VIA], now, peer_has_aes=True)
+        a.handshake.count_failure()
+        a.handshake.start([VIA], now, peer_has_aes=True)
 
 
 def test_after_many_attempts_a_silent_member_is_bothered_seldom() -> None:
@@ -124,7 +125,8 @@ def test_after_many_attempts_a_silent_member_is_bothered_seldom() -> None:
     for _ in range(EAGER_ATTEMPTS + 3):
         now = a.retry_at()
         times.append(now)
-        a.handshake.repeat([VIA], now, peer_has_aes=True)
+        a.handshake.count_failure()
+        a.handshake.start([VIA], now, peer_has_aes=True)
     intervals = [b - a for a, b in itertools.pairwise(times)]
     assert all(interval <= 3.0 * 1.2 for interval in intervals[: EAGER_ATTEMPTS + 1])
     assert all(interval >= GIVE_UP_INTERVAL for interval in intervals[EAGER_ATTEMPTS + 1 :])
@@ -133,7 +135,8 @@ def test_after_many_attempts_a_silent_member_is_bothered_seldom() -> None:
 def test_every_attempt_has_a_fresh_key_index_and_number_and_only_the_last_one_waits() -> None:
     a, b = two_sides()
     first = a.start()
-    a.handshake.repeat([VIA], 1.0, peer_has_aes=True)
+    a.handshake.count_failure()
+    a.handshake.start([VIA], 1.0, peer_has_aes=True)
     [second] = of_type(DatagramType.PEER_INITIATION, split(a.context.outbox.take()))
     assert first[4:8] != second[4:8]
     assert first[8:40] != second[8:40]
@@ -221,7 +224,8 @@ def test_cookies_draw_one_initiation_per_retry() -> None:
     secret = CookieSecret(dice(9))
     assert a.handshake.receive_cookie_untrusted(cookie_reply(a.start(), b, secret))
     assert not a.handshake.receive_cookie_untrusted(cookie_reply(a.start(), b, secret))
-    a.handshake.repeat([VIA], 1.0, peer_has_aes=True)
+    a.handshake.count_failure()
+    a.handshake.start([VIA], 1.0, peer_has_aes=True)
     [third] = of_type(DatagramType.PEER_INITIATION, split(a.context.outbox.take()))
     assert a.handshake.receive_cookie_untrusted(cookie_reply(third, b, secret))
 

@@ -72,9 +72,6 @@ def test_the_first_initiation_goes_by_the_relay_alone_and_later_ones_directly_to
     assert destinations_of_next_initiation(target, supernode) == {SUPERNODE, AT_ALICE}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="is_repeated is asked before repeat() counts: the second goes by relay only"
-)
 def test_the_second_initiation_goes_directly_too() -> None:
     target, supernode = registered()
     tell(supernode, (member_of(ALICE, 9, AT_ALICE),), 1.0, 1)

@@ -161,7 +161,6 @@ def test_nothing_else_is_a_peer(text: str) -> None:
     assert joined.engine.find_peer(joined.member.identity.edge_id.hex()[:3]) == []
 
 
-@pytest.mark.xfail(strict=True, reason="views.matches: an empty text equals an empty name and MAC")
 def test_an_empty_text_is_no_peer_though_one_has_not_told_its_name_yet() -> None:
     target = Target()
     HostileMember(target)
