@@ -135,6 +135,20 @@ def test_a_renewal_interrupts_nothing_and_is_no_news() -> None:
     assert len(target.engine._context.indexes.sessions) == 2
 
 
+def test_an_answer_under_the_old_session_does_not_finish_a_renewal() -> None:
+    target, supernode = connected()
+    old = supernode.session
+    run_answering(target, supernode, REKEY_AFTER_TIME + 2.0)
+    supernode.respond(REKEY_AFTER_TIME + 2.0)
+    renewed, supernode.session = supernode.session, old
+    supernode.say(supernode.registered(), REKEY_AFTER_TIME + 2.1)
+    assert len(target.engine._context.indexes.sessions) == 2
+    assert current(target)._session.their_index == old.our_index
+    supernode.session = renewed
+    supernode.say(supernode.registered(), REKEY_AFTER_TIME + 2.2)
+    assert current(target)._session.their_index == renewed.our_index
+
+
 def test_many_renewals_keep_no_more_than_two_sessions() -> None:
     target, supernode = connected()
     for renewal in range(1, 4):
