@@ -23,7 +23,7 @@ class IndexTable:
         self._entropy = entropy
         self.waiting: dict[int, object] = {}
         self.sessions: dict[int, tuple[Session, object]] = {}
-        self._by_their_index: dict[int, Session] = {}
+        self._by_their_index: dict[int, list[Session]] = {}
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.sessions)
@@ -40,19 +40,25 @@ class IndexTable:
         """Note that the handshake of this index has become a session."""
         self.waiting.pop(session.our_index, None)
         self.sessions[session.our_index] = (session, owner)
-        self._by_their_index[session.their_index] = session
+        self._by_their_index.setdefault(session.their_index, []).append(session)
 
     def find_by_their_index(self, index: int) -> tuple[Session, object] | None:
-        """Return the session that seals for this receiver index of somebody else, and its owner."""
-        session = self._by_their_index.get(index)
-        return self.sessions.get(session.our_index) if session is not None else None
+        """Return the session that seals for this receiver index of somebody else, and its owner.
+
+        The oldest one, where a member has claimed the index that another one had drawn.
+        """
+        claimed = self._by_their_index.get(index)
+        return self.sessions.get(claimed[0].our_index) if claimed else None
 
     def release(self, index: int) -> None:
         """Forget an index."""
         self.waiting.pop(index, None)
         session, _ = self.sessions.pop(index, (None, None))
-        if session is not None and self._by_their_index.get(session.their_index) is session:
-            del self._by_their_index[session.their_index]
+        if session is not None:
+            claimed = self._by_their_index[session.their_index]
+            claimed.remove(session)
+            if not claimed:
+                del self._by_their_index[session.their_index]
 
     def retire(self, sessions: Iterable[Session]) -> None:
         """Forget the indexes of sessions that open nothing any more."""

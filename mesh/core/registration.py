@@ -262,7 +262,7 @@ class Registration:
                 self._is_stopped = True
                 self._lose()
                 self._report(events.Replaced(self.number))
-            case Shutdown() if session is self._session:
+            case Shutdown() if session is not self._previous:
                 self._lose()
                 self._context.timers.set(Timer.REGISTER, self.number, now + RETURN_AFTER_SHUTDOWN)
             case Ping():

@@ -214,9 +214,6 @@ def test_a_hint_about_something_we_sent_makes_us_ask_within_a_second() -> None:
     assert of_type(DatagramType.PEER_INITIATION, joined.target.sent())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="IndexTable keeps one session per index of others, which they choose"
-)
 def test_a_member_that_takes_the_index_of_another_does_not_hide_hints_about_it() -> None:
     joined = Joined()
     HostileMember(joined.target, 1.5, seed=17, endpoint=STRANGER)
