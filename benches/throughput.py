@@ -141,6 +141,7 @@ class Mesh:
                 stderr=err,
                 text=True,
                 env=environment,
+                cwd=self._tree,
             )
         self._started.append(process)
         return process.pid
@@ -148,7 +149,12 @@ class Mesh:
     def _ask(self, name: str, what: str) -> str:
         words = command(name, self._python, "-m", "mesh.cli.main", what, "bench")
         done = subprocess.run(
-            words, check=False, capture_output=True, text=True, env=self._environment(name)
+            words,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self._environment(name),
+            cwd=self._tree,
         )
         return done.stdout
 

@@ -33,6 +33,16 @@ from mesh.wire.messages import AddressMode
 
 PROGRAM = "mesh-edge"
 
+FRAMES_QUEUED = 500
+"""How many frames may wait in the TAP."""
+
+SUPER_FRAMES_QUEUED = 100
+"""The same where they are up to 64 KiB: what waits there delays what comes behind it."""
+
+SEGMENTS_PER_SUPER_FRAME = 44
+"""Sealed, 44 segments of 1452 bytes are what one UDP_SEGMENT send takes (64 KiB); one more would
+make every super-frame a full send and a stub."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,11 +61,15 @@ async def join(settings: JoinSettings, out: TextIO) -> None:
         state = StateDir(settings.state_dir or default_state_dir(PROGRAM))
         identity = Identity(state.identity())
         with contextlib.ExitStack() as held:
-            # Without offloads: the datapath takes one frame per read.
-            tap = held.enter_context(open_tap(settings.tap, offload=False))
-            mac = settings.mac or identity.default_mac
-            await configure_link(tap.index, mtu=settings.mtu, mac=mac)
-            sockets = open_udp_pair(settings.port)
+            tap = held.enter_context(open_tap(settings.tap, offload=settings.offload))
+            await configure_link(
+                tap.index,
+                mtu=settings.mtu,
+                mac=settings.mac or identity.default_mac,
+                txqlen=SUPER_FRAMES_QUEUED if tap.has_offload else FRAMES_QUEUED,
+                gso_max_segs=SEGMENTS_PER_SUPER_FRAME if tap.has_offload else 0,
+            )
+            sockets = open_udp_pair(settings.port, offload=settings.offload)
             for port in sockets.values():
                 held.enter_context(port)
             plan = await _plan(settings, state, identity, tap.index, nursery)

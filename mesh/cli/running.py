@@ -115,7 +115,7 @@ class RunningEdge:
         ]
         surroundings = Surroundings(
             tap=tap.name,
-            offload=False,
+            offload=tap.has_offload,
             started_at=trio.current_time(),
             drops=self._driver.counters.drops,
             invite=self.invite,

@@ -87,8 +87,7 @@ class EdgeEngine:
             return
         view = memoryview(batch.buffer)
         via = Via(batch.socket, Endpoint(batch.source[0], batch.source[1]))
-        for start in range(0, len(view), max(batch.segment_bytes, 1)):
-            self._reception.receive_untrusted(view[start : start + batch.segment_bytes], via, now)
+        self._reception.receive_batch_untrusted(view, max(batch.segment_bytes, 1), via, now)
 
     def receive_frames(self, read: Buffer, now: float) -> None:
         """Take in one TAP read: a virtio-net header and a frame."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from mesh.addresses import Endpoint
 from mesh.constants import RELAY_HEADER_BYTES
+from mesh.datapath.arena import Arena
 from mesh.engine import Buffer, OutgoingDatagrams, SocketId
 from mesh.wire.datagram import encode_relay_header
 
@@ -43,6 +44,7 @@ class Outbox:
         self._open_runs: dict[Via, _Run] = {}
         self._relay_headers: dict[int, bytes] = {}
         self._our_relay_id = 0
+        self._arena = Arena()
 
     def set_our_relay_id(self, relay_id: int) -> None:
         """Set the source field of relay envelopes (section 11)."""
@@ -50,33 +52,63 @@ class Outbox:
             self._our_relay_id = relay_id
             self._relay_headers.clear()
 
-    def send(self, via: Via, datagram: Buffer, ttl: int = 0) -> None:  # Hot path.
+    def room(self, size: int) -> memoryview:
+        """Return room for sealed datagrams, valid until what `take` returns has been sent."""
+        return self._arena.take(size)
+
+    def envelope(self, via: Via) -> bytes:
+        """Return what stands in front of every datagram that takes this way, mostly nothing."""
+        return self._relay_header(via.relay_id) if via.relay_id else b""
+
+    def send(self, via: Via, datagram: Buffer, ttl: int = 0) -> None:
         """Queue one datagram; it is wrapped in an envelope if the way is relayed."""
-        size = len(datagram)
         if via.relay_id:
-            size += RELAY_HEADER_BYTES
+            size = RELAY_HEADER_BYTES + len(datagram)
+            self._queue(via, (self._relay_header(via.relay_id), datagram), size, size, ttl)
+        else:
+            self._queue(via, (datagram,), len(datagram), len(datagram), ttl)
+
+    def send_run(self, via: Via, run: memoryview, segment_bytes: int) -> None:  # Hot path.
+        """Queue datagrams that lie one behind the other, envelopes included.
+
+        Args:
+            via: the way.
+            run: the datagrams, in any number.
+            segment_bytes: the length of each; the last may be shorter.
+        """
+        limit = min(MAX_RUN_BYTES // segment_bytes, MAX_RUN_DATAGRAMS) * segment_bytes
+        if len(run) <= limit:
+            self._queue(via, (run,), len(run), segment_bytes, 0)
+            return
+        for start in range(0, len(run), limit):
+            piece = run[start : start + limit]
+            self._queue(via, (piece,), len(piece), segment_bytes, 0)
+
+    def _queue(
+        self, via: Via, buffers: tuple[Buffer, ...], size: int, segment_bytes: int, ttl: int
+    ) -> None:  # Hot path.
         run = self._open_runs.get(via)
         if (
             run is None
             or run.is_closed
-            or size > run.segment_bytes
+            or segment_bytes > run.segment_bytes
+            or (size > segment_bytes and segment_bytes != run.segment_bytes)
             or ttl != run.ttl
             or run.total_bytes + size > MAX_RUN_BYTES
-            or run.total_bytes >= run.segment_bytes * MAX_RUN_DATAGRAMS
+            or run.total_bytes + size > run.segment_bytes * MAX_RUN_DATAGRAMS
         ):
-            run = self._open_runs[via] = _Run(via, size, ttl)
+            run = self._open_runs[via] = _Run(via, segment_bytes, ttl)
             self._runs.append(run)
-        if via.relay_id:
-            run.buffers.append(self._relay_header(via.relay_id))
-        run.buffers.append(datagram)
+        run.buffers += buffers
         run.total_bytes += size
         # Only the last datagram of a run may be shorter than the others.
-        run.is_closed = size < run.segment_bytes
+        run.is_closed = run.total_bytes % run.segment_bytes != 0
 
     def take(self) -> list[OutgoingDatagrams]:
         """Return, and forget, everything queued."""
         if not self._runs:
             return []
+        self._arena.rewind()
         batches = [
             OutgoingDatagrams(run.buffers, run.segment_bytes, run.via[1], run.via[0], run.ttl)
             for run in self._runs

@@ -1,7 +1,7 @@
 """One remote edge: handshakes, sessions, paths and messages; protocol sections 5, 6 and 12."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from mesh import events
@@ -26,6 +26,8 @@ from mesh.crypto.handshake import PeerInitiation
 from mesh.crypto.identity import edge_id_of
 from mesh.crypto.session import Session
 from mesh.datapath.fragment import Csum, Reassembler, cut
+from mesh.datapath.segment import segment_payload_bytes, split, splittable_layout
+from mesh.datapath.vnet import GSO_NONE, VIRTIO_NET_HEADER_BYTES, VnetFields
 from mesh.engine import Buffer, udp_socket_for
 from mesh.events import DropReason, PathKind
 from mesh.wire.datagram import PUNCH
@@ -46,6 +48,8 @@ CandidateFilter: TypeAlias = Callable[[Endpoint], bool]
 DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - INNER_HEADER_BYTES
 RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
 PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
+_PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
+_SEALED_OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + INNER_HEADER_BYTES + TAG_BYTES
 HELLO_RETRY_MIN = 0.25  # s
 HELLO_RETRY_DOUBLINGS = 3
 CROSSING_GRACE = 1.0  # s
@@ -402,12 +406,12 @@ class Peer:
 
     # Frames
 
-    def send_frame(self, frame: Buffer, csum: Csum, now: float) -> None:  # Hot path.
-        """Seal one frame and send it by the ways in use; in pieces where it does not fit.
+    def send_frame(self, read: memoryview, fields: VnetFields, now: float) -> None:  # Hot path.
+        """Seal one frame or super-frame and send it by the ways in use, cut where it does not fit.
 
         Args:
-            frame: from the destination address on.
-            csum: csum_start and csum_offset of a partial checksum, or zeros (section 8.1).
+            read: one TAP read, virtio-net header and frame; it is written over.
+            fields: of that header, as `decode_vnet` returns them.
             now: the time.
         """
         session = self.sessions.current
@@ -423,18 +427,76 @@ class Peer:
         if not vias:
             self._context.drop(DropReason.NO_PATH)
             return
-        size = len(frame)
+        size = len(read) - VIRTIO_NET_HEADER_BYTES
+        is_relayed = vias[0].relay_id or len(vias) > 1
+        frame_bytes_max = RELAYED_FRAME_BYTES if is_relayed else DIRECT_FRAME_BYTES
+        if size > frame_bytes_max or fields[1] != GSO_NONE:
+            self._send_cut(session, read, fields, vias, frame_bytes_max)
+            return
         self.tx_frames += 1
         self.tx_bytes += size
-        if size <= RELAYED_FRAME_BYTES or (
-            size <= DIRECT_FRAME_BYTES and not any(via.relay_id for via in vias)
-        ):
-            header = encode_frame_header(*csum) if csum[0] else PLAIN_FRAME_HEADER
-            datagram = session.seal(b"".join((header, frame)))
+        csum_start = fields[4]
+        header = encode_frame_header(csum_start, fields[5]) if csum_start else PLAIN_FRAME_HEADER
+        # In front of the frame, over the virtio-net header: no copy of the frame.
+        read[_PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
+        self._seal_run(session, (read[_PLAINTEXT_START:],), size, size, vias)
+
+    def _send_cut(
+        self,
+        session: Session,
+        read: memoryview,
+        fields: VnetFields,
+        vias: tuple[Via, ...],
+        frame_bytes_max: int,
+    ) -> None:  # Hot path: once per super-frame.
+        """Split TCP into segments that fit, anything else into fragments."""
+        frame = read[VIRTIO_NET_HEADER_BYTES:]
+        layout = splittable_layout(frame, fields)
+        if layout is None:
+            if fields[1] == GSO_NONE:
+                self.tx_frames += 1
+                self.tx_bytes += len(frame)
+                self._send_pieces(session, frame, fields[4:6], vias)
+            else:
+                self._context.drop(DropReason.MALFORMED)
+            return
+        payload_bytes = segment_payload_bytes(layout, fields[3], frame_bytes_max)
+        if not payload_bytes:
+            self._context.drop(DropReason.FRAME_SIZE)
+            return
+        sum_bytes = len(frame) - layout.payload
+        count = -(-sum_bytes // payload_bytes)
+        frames_bytes = count * layout.payload + sum_bytes
+        self.tx_frames += count
+        self.tx_bytes += frames_bytes
+        plaintexts = split(read, layout, payload_bytes)
+        self._seal_run(session, plaintexts, frames_bytes, layout.payload + payload_bytes, vias)
+
+    def _seal_run(
+        self,
+        session: Session,
+        plaintexts: Iterable[memoryview],
+        frames_bytes: int,
+        frame_bytes: int,
+        vias: tuple[Via, ...],
+    ) -> None:  # Hot path.
+        """Seal frames of ``frame_bytes`` each (the last may be shorter) into one run and send it.
+
+        A second way gets copies of the same datagrams: a counter is never used twice.
+        """
+        outbox = self._context.outbox
+        envelope = outbox.envelope(vias[0]) if len(vias) == 1 else b""
+        overhead = _SEALED_OVERHEAD_BYTES + len(envelope)
+        count = -(-frames_bytes // frame_bytes)
+        run = outbox.room(frames_bytes + count * overhead)
+        session.seal_run(run, plaintexts, envelope)
+        segment_bytes = frame_bytes + overhead
+        if len(vias) == 1:
+            outbox.send_run(vias[0], run, segment_bytes)
+            return
+        for start in range(0, len(run), segment_bytes):
             for via in vias:
-                self._context.outbox.send(via, datagram)
-        else:
-            self._send_pieces(session, frame, csum, vias)
+                outbox.send(via, run[start : start + segment_bytes])
 
     def _send_pieces(
         self, session: Session, frame: Buffer, csum: Csum, vias: tuple[Via, ...]

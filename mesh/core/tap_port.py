@@ -1,10 +1,14 @@
 """Our own port of the switch: frames between the TAP and the peers; docs/protocol.md section 13."""
 
+from collections.abc import Sequence
+
 from mesh.core.context import Context
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.peers import PeerTable
 from mesh.core.switch import Switch
+from mesh.datapath.arena import Arena
+from mesh.datapath.coalesce import join
 from mesh.datapath.fragment import Csum
 from mesh.datapath.vnet import (
     GSO_NONE,
@@ -14,8 +18,10 @@ from mesh.datapath.vnet import (
     encode_vnet_plain,
 )
 from mesh.engine import Buffer, FrameIovec
+from mesh.errors import MalformedMessage
 from mesh.events import DropReason
 from mesh.wire.ethernet import addresses
+from mesh.wire.inner import decode_frame
 
 ETHERNET_OVERHEAD_BYTES = 18  # header and one VLAN tag, on top of the MTU
 
@@ -30,51 +36,93 @@ class TapPort:
         self._mac = context.config.mac
         self._no_relay = context.config.no_relay
         self._max_frame_bytes = context.config.mtu + ETHERNET_OVERHEAD_BYTES
+        self._max_read_bytes = VIRTIO_NET_HEADER_BYTES + self._max_frame_bytes
+        self._arena = Arena()
         self._frames: list[FrameIovec] = []
 
     def take(self) -> list[FrameIovec]:
         """Return, and forget, what is to be written to the TAP."""
         frames, self._frames = self._frames, []
+        self._arena.rewind()
         return frames
 
     def receive_frames(self, read: Buffer, now: float) -> None:  # Hot path.
         """Take in one TAP read: forward it to the peer that owns its destination, or flood it."""
         fields = decode_vnet(read)
-        if fields is None or fields[1] != GSO_NONE:
+        if fields is None:
             self._context.drop(DropReason.MALFORMED)
             return
-        frame = memoryview(read)[VIRTIO_NET_HEADER_BYTES:]
-        if len(frame) > self._max_frame_bytes:
+        view = memoryview(read)
+        if fields[1] == GSO_NONE and len(view) > self._max_read_bytes:
             self._context.drop(DropReason.FRAME_SIZE)
             return
-        destination, source = addresses(frame)
-        csum = (fields[4], fields[5])
+        if view.readonly:
+            view = memoryview(bytearray(view))
+        destination, source = addresses(view[VIRTIO_NET_HEADER_BYTES:])
         if self._switch.knows(source):
             self._switch.forget(source)  # it has moved to our side
         port = None if destination[0] & 1 else self._switch.port_of(destination, now)
         if port is not None:
             peer = self._peers.get(port)
             if peer is not None:
-                peer.send_frame(frame, csum, now)
+                peer.send_frame(view, fields, now)
             return
         for peer in self._peers:
             if peer.sessions.current is not None:
-                peer.send_frame(frame, csum, now)
+                # A copy each: sending writes over it.
+                peer.send_frame(memoryview(bytearray(view)), fields, now)
 
-    def deliver(
-        self, peer: Peer, frame: Buffer, csum: Csum, via: Via, now: float
+    def room(self, size: int) -> memoryview:
+        """Return room for opened datagrams, valid until what `take` returns has been written."""
+        return self._arena.take(size)
+
+    def deliver_run(
+        self, peer: Peer, plaintexts: Sequence[memoryview], via: Via, now: float
     ) -> None:  # Hot path.
+        """Hand opened datagrams of kind FRAME to the TAP, TCP segments joined to super-frames."""
+        if via.relay_id and self._no_relay:
+            self._context.drop(DropReason.NO_PATH, len(plaintexts))
+            return
+        number = 0
+        while number < len(plaintexts):
+            try:
+                frame, csum_start, csum_offset = decode_frame(plaintexts[number])
+            except MalformedMessage:
+                self._context.drop(DropReason.MALFORMED)
+                number += 1
+                continue
+            joined = None
+            if csum_start and len(frame) <= self._max_frame_bytes:
+                joined = join(plaintexts, number)
+            if joined is None:
+                self.deliver(peer, frame, (csum_start, csum_offset), now)
+                number += 1
+                continue
+            self._learn(peer, frame, now)
+            peer.rx_frames += joined.segments
+            peer.rx_bytes += joined.frame_bytes
+            self._frames.append(joined.iovec)
+            number += joined.segments
+
+    def deliver_whole(self, peer: Peer, frame: Buffer, csum: Csum, via: Via, now: float) -> None:
+        """Hand a frame that was put together from fragments to the TAP."""
+        if via.relay_id and self._no_relay:
+            self._context.drop(DropReason.NO_PATH)
+            return
+        self.deliver(peer, frame, csum, now)
+
+    def deliver(self, peer: Peer, frame: Buffer, csum: Csum, now: float) -> None:  # Hot path.
         """Hand a frame of a peer to the TAP, never to another peer; learn its source address."""
         if len(frame) > self._max_frame_bytes:
             self._context.drop(DropReason.FRAME_SIZE)
             return
-        if via.relay_id and self._no_relay:
-            self._context.drop(DropReason.NO_PATH)
-            return
         peer.rx_frames += 1
         peer.rx_bytes += len(frame)
+        self._learn(peer, frame, now)
+        header = encode_vnet_partial(*csum) if csum[0] else encode_vnet_plain()
+        self._frames.append((header, frame))
+
+    def _learn(self, peer: Peer, frame: Buffer, now: float) -> None:
         _, source = addresses(frame)
         if source != self._mac:
             self._switch.learn(source, peer.edge_id, now)
-        header = encode_vnet_partial(*csum) if csum[0] else encode_vnet_plain()
-        self._frames.append((header, frame))

@@ -40,6 +40,21 @@ class ReplayWindow:
             self.highest = counter
         self._seen[counter % REPLAY_WINDOW_DATAGRAMS] = 1
 
+    # Hot path.
+    def commit_run(self, end: int) -> None:
+        """Mark the counters above `highest` and below ``end``, whose datagrams all verified."""
+        start = self.highest + 1
+        if end <= start:
+            return
+        self.highest = end - 1
+        first = start % REPLAY_WINDOW_DATAGRAMS
+        last = end % REPLAY_WINDOW_DATAGRAMS
+        if last - first == end - start:
+            self._seen[first:last] = b"\1" * (last - first)
+        else:  # around the ring's end, or a run of a whole window at least
+            for counter in range(max(start, end - REPLAY_WINDOW_DATAGRAMS), end):
+                self._seen[counter % REPLAY_WINDOW_DATAGRAMS] = 1
+
     def _clear(self, first: int, end: int) -> None:
         """Forget the marks in the slots of the counters from ``first`` to ``end`` (exclusive)."""
         count = end - first

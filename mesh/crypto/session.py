@@ -13,6 +13,8 @@ fixed for a session, and a counter is spent before it is used, even if sealing t
 """
 
 import struct
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
@@ -40,6 +42,23 @@ _RESPONDER_REKEY_AFTER_TIME = REKEY_AFTER_TIME + REKEY_RESPONDER_GRACE
 _COUNTER_LIMIT = 2**64 - 1  # never used: Noise r34 section 5.1 reserves it
 
 
+class OpenedRun(NamedTuple):
+    """What `Session.open_run_untrusted` made of a batch.
+
+    Attributes:
+        plaintexts: of the datagrams that opened, in order; views of the caller's buffer.
+        end: where in the batch the first datagram starts that is not for this session, or the
+            length of the batch.
+        replayed: datagrams whose counter was seen, or is below the window.
+        not_authentic: datagrams that do not verify.
+    """
+
+    plaintexts: list[memoryview]
+    end: int
+    replayed: int
+    not_authentic: int
+
+
 class Session:
     """Seals what we send and opens what they sent, under keys that a handshake agreed on.
 
@@ -63,6 +82,7 @@ class Session:
 
     __slots__ = (
         "_decrypt",
+        "_decrypt_into",
         "_encrypt",
         "_encrypt_into",
         "_open_prefix",
@@ -106,7 +126,9 @@ class Session:
         # Bound methods: looking them up anew costs 0.05 µs per datagram.
         self._encrypt = seal_aead.encrypt
         self._encrypt_into = seal_aead.encrypt_into
-        self._decrypt = suite.aead(open_key).decrypt
+        open_aead = suite.aead(open_key)
+        self._decrypt = open_aead.decrypt
+        self._decrypt_into = open_aead.decrypt_into
 
     @classmethod
     def from_handshake(
@@ -184,6 +206,102 @@ class Session:
         except ValueError:
             raise LocalError(f"a buffer of {len(out)} bytes for a datagram of {end}") from None
         return end
+
+    # Hot path: 1.5 µs a datagram of 1,400 bytes, 0.9 of it the AEAD's.
+    def seal_run(self, out: memoryview, plaintexts: Iterable[Buffer], envelope: bytes = b"") -> int:
+        """Write transport datagrams one behind the other, ``envelope`` in front of each.
+
+        Args:
+            out: with room for all of them; does not overlap the plaintexts.
+            plaintexts: each is used up before the next is asked for.
+            envelope: what a relay wants to see.
+
+        Returns:
+            How many bytes were written.
+
+        Raises:
+            LocalError: all counters are spent, or ``out`` is too short (a counter is spent then).
+        """
+        counter = self.sent_datagrams
+        encrypt_into, pack_into = self._encrypt_into, _HEADER.pack_into
+        prefix, envelope_bytes = self._seal_prefix, len(envelope)
+        position = 0
+        try:
+            for plaintext in plaintexts:
+                if counter >= _COUNTER_LIMIT:
+                    raise LocalError("all counters of the session are spent")
+                if envelope_bytes:
+                    out[position : position + envelope_bytes] = envelope
+                    position += envelope_bytes
+                pack_into(out, position, prefix, counter)
+                counter += 1
+                body = position + TRANSPORT_HEADER_BYTES
+                end = body + len(plaintext) + TAG_BYTES
+                encrypt_into(out[position + 4 : body], plaintext, _PREFIX, out[body:end])
+                position = end
+        except (ValueError, struct.error):
+            raise LocalError(f"a buffer of {len(out)} bytes is too short for a run") from None
+        finally:
+            self.sent_datagrams = counter
+        return position
+
+    # Hot path: 1.2 µs a datagram of 1,400 bytes, 0.6 of it the AEAD's.
+    def open_run_untrusted(
+        self, batch: memoryview, start: int, stride: int, out: memoryview, envelope: bytes = b""
+    ) -> OpenedRun:
+        """Open the datagrams of a batch from ``start`` on, up to the first that is not for us.
+
+        Each is verified on its own, and its counter checked. Counters that follow each other, and
+        the window, are marked together when their run ends: until then nothing else can ask.
+
+        Args:
+            batch: datagrams one behind the other.
+            start: where the first of them starts.
+            stride: the length of each; the last may be shorter.
+            out: takes the plaintexts; at least as long as the batch.
+            envelope: what must stand in front of each.
+        """
+        window = self._window
+        decrypt_into, unpack_from = self._decrypt_into, _HEADER.unpack_from
+        expected_prefix, envelope_bytes = self._open_prefix, len(envelope)
+        overhead = envelope_bytes + _OVERHEAD_BYTES
+        plaintexts: list[memoryview] = []
+        replayed = not_authentic = position = 0
+        next_counter = window.highest + 1
+        length = len(batch)
+        while start < length:
+            end = min(start + stride, length)
+            if end - start < overhead:
+                break
+            header = start + envelope_bytes
+            if envelope_bytes and batch[start:header] != envelope:
+                break
+            prefix, counter = unpack_from(batch, header)
+            if prefix != expected_prefix:
+                break
+            if counter != next_counter:
+                window.commit_run(next_counter)
+                if not window.check(counter):
+                    replayed += 1
+                    start = end
+                    continue
+            body = header + TRANSPORT_HEADER_BYTES
+            plaintext = out[position : position + end - body - TAG_BYTES]
+            try:
+                decrypt_into(batch[header + 4 : body], batch[body:end], _PREFIX, plaintext)
+            except InvalidTag:
+                not_authentic += 1
+            else:
+                plaintexts.append(plaintext)
+                position += len(plaintext)
+                if counter == next_counter:
+                    next_counter += 1
+                else:
+                    window.commit(counter)
+                    next_counter = window.highest + 1
+            start = end
+        window.commit_run(next_counter)
+        return OpenedRun(plaintexts, start, replayed, not_authentic)
 
     # Hot path.
     def open_untrusted(self, datagram: Buffer) -> bytes:

@@ -67,6 +67,20 @@ def encode_vnet_partial(csum_start: int, csum_offset: int) -> bytes:
     return _HEADER.pack(FLAG_NEEDS_CSUM, GSO_NONE, 0, 0, csum_start, csum_offset)
 
 
+def encode_vnet_tcp(hdr_len: int, gso_size: int, csum_start: int, *, is_ipv4: bool) -> bytes:
+    """Return the header of a TCP super-frame with a partial checksum.
+
+    Args:
+        hdr_len: bytes of all headers, Ethernet's included.
+        gso_size: payload of every segment but the last.
+        csum_start: where the TCP header starts.
+        is_ipv4: else IPv6.
+    """
+    # Hot path.
+    gso_type = GSO_TCPV4 if is_ipv4 else GSO_TCPV6
+    return _HEADER.pack(FLAG_NEEDS_CSUM, gso_type, hdr_len, gso_size, csum_start, 16)
+
+
 def complete_checksum(frame: Buffer, csum_start: int, csum_offset: int) -> bytes:
     """Return the frame with the internet checksum of RFC 1071 written where it belongs.
 

@@ -6,6 +6,7 @@ lent until the next call into it, so nothing here awaits between a call and the 
 """
 
 import errno
+import functools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +30,12 @@ OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 
 READS_PER_WAKEUP: Final = 32
 """Reads of one source before all others, timers included, get their turn."""
+
+FRAMES_PER_DRAIN: Final = 32
+"""Frames of a burst that the engine takes before what it made of them is sent."""
+
+LONG_READ_BYTES: Final = 4096
+"""A TAP read of more is a super-frame, a send of its own."""
 
 BURST_GAP: Final = 0.0001
 """Seconds: a source readable again this soon is worth reading until it is empty."""
@@ -135,15 +142,20 @@ class Driver:
 
     async def _read_socket(self, port: UdpPort) -> None:
         buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
-        await self._read(port.wait_readable, lambda: self._receive_datagrams(port, buffer))
+        read = functools.partial(self._receive_datagrams, port, buffer)
+        await self._read(port.wait_readable, read)
 
     async def _read_tap(self, tap: Tap) -> None:
         buffer = memoryview(bytearray(TAP_READ_BYTES))
-        await self._read(tap.wait_readable, lambda: self._receive_frames(tap, buffer))
+        await self._read(tap.wait_readable, functools.partial(self._receive_frames, tap, buffer))
 
     @staticmethod
-    async def _read(wait_readable: Callable[[], Awaitable[None]], read: Callable[[], bool]) -> None:
+    async def _read(
+        wait_readable: Callable[[], Awaitable[None]], read: Callable[[int], int]
+    ) -> None:
         """Read one source for ever: once after a lone arrival, in runs while a burst lasts.
+
+        ``read`` is told how often it may read and returns how often it found something.
 
         The read that finds nothing costs a system call and an exception for every lone datagram,
         and a burst is told by the source being readable again at once.
@@ -154,7 +166,7 @@ class Driver:
             await wait_readable()
             is_burst = is_burst or trio.current_time() - last_read_at < BURST_GAP
             limit = READS_PER_WAKEUP if is_burst else 1
-            reads = next((n for n in range(limit) if not read()), limit)
+            reads = read(limit)
             is_burst = reads > 1
             last_read_at = trio.current_time()
 
@@ -198,37 +210,49 @@ class Driver:
 
     # Input
 
-    def _receive_datagrams(self, port: UdpPort, buffer: memoryview) -> bool:
+    def _receive_datagrams(self, port: UdpPort, buffer: memoryview, limit: int) -> int:
         # Hot path.
-        try:
-            batch = port.receive_into(buffer)
-        except OSError as error:  # an ICMP error for an earlier send; the next read may succeed
-            count_error(self.counters.receive_errors, error)
-            return True
-        if batch is None:
-            return False
-        self.counters.datagram_batches_received += 1
-        if batch.segment_bytes:  # an empty datagram says nothing
-            self._engine.receive_datagrams(batch, trio.current_time())
-            self._drain()
-        return True
+        for reads in range(limit):
+            try:
+                batch = port.receive_into(buffer)
+            except OSError as error:  # an ICMP error for an earlier send; the next may succeed
+                count_error(self.counters.receive_errors, error)
+                continue
+            if batch is None:
+                return reads
+            self.counters.datagram_batches_received += 1
+            if batch.segment_bytes:  # an empty datagram says nothing
+                self._engine.receive_datagrams(batch, trio.current_time())
+                self._drain()
+        return limit
 
-    def _receive_frames(self, tap: Tap, buffer: memoryview) -> bool:
+    def _receive_frames(self, tap: Tap, buffer: memoryview, limit: int) -> int:
+        """Read frames; small ones of a burst are taken in together, so that they leave together."""
         # Hot path.
-        try:
-            length = tap.read_into(buffer)
-        except DeviceUnavailable as error:
-            self._fail(error)
-            return False
-        except OSError as error:
-            self._count_tap_error(error)
-            return False
-        if not length or self._frame_engine is None:
-            return False
-        self.counters.frames_read += 1
-        self._frame_engine.receive_frames(buffer[:length], trio.current_time())
-        self._drain()
-        return True
+        if self._frame_engine is None:
+            return 0
+        waiting = 0
+        for reads in range(limit):
+            try:
+                length = tap.read_into(buffer)
+            except DeviceUnavailable as error:
+                self._fail(error)
+                length = 0
+            except OSError as error:
+                self._count_tap_error(error)
+                length = 0
+            if not length:
+                limit = reads
+                break
+            self.counters.frames_read += 1
+            self._frame_engine.receive_frames(buffer[:length], trio.current_time())
+            waiting += 1
+            if length > LONG_READ_BYTES or waiting == FRAMES_PER_DRAIN:
+                self._drain()
+                waiting = 0
+        if waiting:
+            self._drain()
+        return limit
 
     # Output
 

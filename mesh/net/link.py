@@ -80,8 +80,18 @@ class LocalAddress:
     is_multicast: bool
 
 
-async def configure_link(index: int, *, mtu: int, mac: bytes, txqlen: int = 500) -> None:
+async def configure_link(
+    index: int, *, mtu: int, mac: bytes, txqlen: int = 500, gso_max_segs: int = 0
+) -> None:
     """Set MAC, MTU and queue length (frames), then set the interface up.
+
+    Args:
+        index: of the interface.
+        mtu: bytes.
+        mac: 6 bytes.
+        txqlen: how many frames and super-frames may wait to be read.
+        gso_max_segs: of how many segments a super-frame may consist; 0 leaves it to the kernel, and
+            one that does not know the setting does without.
 
     Raises:
         ConfigError: the kernel refuses the MTU or MAC.
@@ -93,6 +103,9 @@ async def configure_link(index: int, *, mtu: int, mac: bytes, txqlen: int = 500)
             netlink.link("set", index=index, address=format_mac(mac))
         with _refusals(f"--mtu {mtu}"):
             netlink.link("set", index=index, mtu=mtu, txqlen=txqlen)
+        if gso_max_segs:
+            with _tolerated({errno.EINVAL, errno.EOPNOTSUPP}):
+                netlink.link("set", index=index, gso_max_segs=gso_max_segs)
         with _refusals("the interface"):
             netlink.link("set", index=index, state="up")
 

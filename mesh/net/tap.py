@@ -47,10 +47,12 @@ class Tap:
     Attributes:
         name: such as ``mesh0``.
         index: the kernel's interface index.
+        has_offload: whether the kernel hands over super-frames and partial checksums.
     """
 
-    def __init__(self, fd: int, name: str, index: int) -> None:
+    def __init__(self, fd: int, name: str, index: int, *, has_offload: bool = False) -> None:
         """Wrap an attached /dev/net/tun descriptor and own it from now on."""
+        self.has_offload = has_offload
         self.name = name
         self.index = index
         self._fd = fd
@@ -173,11 +175,27 @@ def _open_named(name: str, *, offload: bool) -> Tap:
         except OSError as error:
             raise _refusal(error, name) from error
         fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("=i", _VNET_HEADER_BYTES))
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 if offload else 0)
-        return Tap(fd, name, socket.if_nametoindex(name))
+        has_offload = _set_offload(fd, wanted=offload)
+        return Tap(fd, name, socket.if_nametoindex(name), has_offload=has_offload)
     except BaseException:
         os.close(fd)
         raise
+
+
+def _set_offload(fd: int, *, wanted: bool) -> bool:
+    """Turn offloads on or off; return whether they are on.
+
+    Not USO: a UDP datagram, other than a TCP segment, cannot be cut anew to fit a path.
+    """
+    if wanted:
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6)
+        except OSError:
+            pass
+        else:
+            return True
+    fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
+    return False
 
 
 def _open_device() -> int:

@@ -27,6 +27,17 @@ _SO_RCVBUFFORCE: Final = 33
 _IP_MTU_DISCOVER: Final = 10
 _IPV6_MTU_DISCOVER: Final = 23
 _PMTUDISC_DONT: Final = 0
+_SOL_UDP: Final = 17  # linux/udp.h, from here on
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+
+_GSO_MAX_DATAGRAMS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
+_GSO_MAX_BYTES: Final = 65_507  # what one UDP send takes
+_GSO_SIZE: Final = struct.Struct("=H")
+_GRO_SIZE: Final = struct.Struct("=i")
+_GRO_SPACE: Final = socket.CMSG_SPACE(_GRO_SIZE.size)
+# EINVAL: the route's MTU or some driver; EIO: the device cannot complete checksums.
+_GSO_REFUSALS: Final = frozenset({errno.EIO, errno.EINVAL})
 
 _SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _AncillaryData: TypeAlias = list[tuple[int, int, bytes]]
@@ -38,10 +49,15 @@ class UdpPort:
     Attributes:
         socket_id: the number that engine and driver know it by.
         local: the bound address and port; the address is ``0.0.0.0`` or ``::`` if unspecified.
+        has_gso: whether batches leave in one system call (UDP_SEGMENT); false from the first
+            refusal on.
+        has_gro: whether they arrive in one (UDP_GRO).
     """
 
-    def __init__(self, bound: socket.socket, socket_id: SocketId) -> None:
+    def __init__(self, bound: socket.socket, socket_id: SocketId, *, offload: bool = False) -> None:
         """Wrap a bound, non-blocking datagram socket and own it from now on."""
+        self.has_gso = offload and _has_gso(bound)
+        self.has_gro = offload and _turn_gro_on(bound)
         self.socket_id = socket_id
         self._socket = bound
         self._is_ipv6 = bound.family == socket.AF_INET6
@@ -70,12 +86,19 @@ class UdpPort:
         """
         # Hot path.
         try:
-            length, address = self._socket.recvfrom_into(buffer)
+            if self.has_gro:
+                length, ancillary, _, address = self._socket.recvmsg_into((buffer,), _GRO_SPACE)
+            else:
+                length, address = self._socket.recvfrom_into(buffer)
+                ancillary = []
         except BlockingIOError:
             return None
+        segment_bytes = length
+        if ancillary and ancillary[0][1] == _UDP_GRO:  # nothing else was asked for
+            (segment_bytes,) = _GRO_SIZE.unpack_from(ancillary[0][2])
         # The same object for the same source: making an Endpoint costs four times the look-up.
         source = self._endpoints.get(address) or self._endpoint_of(address)
-        return ReceivedDatagrams(buffer[:length], length, source, self.socket_id)
+        return ReceivedDatagrams(buffer[:length], segment_bytes, source, self.socket_id)
 
     def send(self, batch: OutgoingDatagrams) -> None:
         """Send the datagrams of ``batch``, in order.
@@ -90,11 +113,40 @@ class UdpPort:
         if self._is_ipv6:
             address = self._addresses.get(destination) or self._address_of(destination)
         ancillary = self._hop_limit(ttl) if ttl else []
-        if sum(map(len, buffers)) <= segment_bytes:
+        total = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        if total <= segment_bytes:
             self._socket.sendmsg(buffers, ancillary, 0, address)
-            return
-        for datagram in _cut(buffers, segment_bytes):
-            self._socket.sendmsg([datagram], ancillary, 0, address)
+        elif not self.has_gso or not self._send_at_once(batch, total, ancillary, address):
+            for datagram in _cut(buffers, segment_bytes):
+                self._socket.sendmsg([datagram], ancillary, 0, address)
+
+    def _send_at_once(
+        self,
+        batch: OutgoingDatagrams,
+        total: int,
+        ancillary: _AncillaryData,
+        address: _SocketAddress,
+    ) -> bool:
+        """Send a batch with UDP_SEGMENT; return whether the kernel took it.
+
+        A refusal that is about segmentation turns it off for this socket, for ever.
+
+        Raises:
+            OSError: any other refusal.
+        """
+        # Hot path.
+        size = batch.segment_bytes
+        if total > _GSO_MAX_BYTES or total > size * _GSO_MAX_DATAGRAMS:
+            return False
+        gso = (_SOL_UDP, _UDP_SEGMENT, _GSO_SIZE.pack(size))
+        try:
+            self._socket.sendmsg(batch.buffers, [*ancillary, gso], 0, address)
+        except OSError as error:
+            if error.errno not in _GSO_REFUSALS:
+                raise
+            self.has_gso = False
+            return False
+        return True
 
     def close(self) -> None:
         """Close the socket; harmless the second time."""
@@ -145,6 +197,7 @@ def open_udp(
     *,
     socket_id: SocketId | None = None,
     where: str = "--port",
+    offload: bool = True,
 ) -> UdpPort:
     """Open and bind one socket.
 
@@ -155,6 +208,7 @@ def open_udp(
         port: 0 for any.
         socket_id: by default the `WellKnownSocket` of the family.
         where: the option that an error names.
+        offload: whether to use UDP_SEGMENT and UDP_GRO where the kernel has them.
 
     Raises:
         ConfigError: the port is taken or not ours to take, or the address is none of this
@@ -171,14 +225,21 @@ def open_udp(
     except BaseException:
         unbound.close()
         raise
-    return UdpPort(unbound, socket_id)
+    return UdpPort(unbound, socket_id, offload=offload)
 
 
-def open_udp_pair(port: int = 0, *, where: str = "--port") -> dict[SocketId, UdpPort]:
+def open_udp_pair(
+    port: int = 0, *, where: str = "--port", offload: bool = True
+) -> dict[SocketId, UdpPort]:
     """Open the two well-known sockets on any address, on one port number if it can be had.
 
     With ``port`` 0 the IPv6 socket tries the port the IPv4 one got, then any. A family that the
     machine does not have is left out.
+
+    Args:
+        port: 0 for any.
+        where: what to name in an error.
+        offload: whether to use UDP_SEGMENT and UDP_GRO where the kernel has them.
 
     Raises:
         ConfigError: ``port`` is taken, or the machine has neither family.
@@ -187,7 +248,7 @@ def open_udp_pair(port: int = 0, *, where: str = "--port") -> dict[SocketId, Udp
     try:
         for family in (socket.AF_INET, socket.AF_INET6):
             wanted = port or next((other.local.port for other in pair.values()), 0)
-            opened = _open_if_supported(family, wanted, is_wish=not port, where=where)
+            opened = _open_if_supported(family, wanted, not port, where, offload)
             if opened is not None:
                 pair[opened.socket_id] = opened
     except BaseException:
@@ -199,15 +260,21 @@ def open_udp_pair(port: int = 0, *, where: str = "--port") -> dict[SocketId, Udp
     return pair
 
 
-def _open_if_supported(family: int, port: int, *, is_wish: bool, where: str) -> UdpPort | None:
+def _open_if_supported(  # noqa: PLR0917 - as its one caller has them
+    family: int,
+    port: int,
+    is_wish: bool,  # noqa: FBT001
+    where: str,
+    offload: bool,  # noqa: FBT001
+) -> UdpPort | None:
     """Open on ``port``, or if that is only a wish on any; None without the address family."""
     try:
         try:
-            return open_udp(family, "", port, where=where)
+            return open_udp(family, "", port, where=where, offload=offload)
         except ConfigError:
             if not is_wish or not port:
                 raise
-            return open_udp(family, "", 0, where=where)
+            return open_udp(family, "", 0, where=where, offload=offload)
     except OSError as error:
         if error.errno not in {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}:
             raise
@@ -231,6 +298,24 @@ def _prepare(unbound: socket.socket) -> None:
         unbound.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
     else:
         unbound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+
+
+def _has_gso(unbound: socket.socket) -> bool:
+    """Whether the kernel knows UDP_SEGMENT (4.18 and above)."""
+    try:
+        unbound.getsockopt(_SOL_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+def _turn_gro_on(unbound: socket.socket) -> bool:
+    """Whether the kernel knows UDP_GRO (5.0 and above); it is on then."""
+    try:
+        unbound.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+    except OSError:
+        return False
+    return True
 
 
 def _bind(unbound: socket.socket, host: str, port: int, where: str) -> None:

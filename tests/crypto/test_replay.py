@@ -87,3 +87,30 @@ def test_checking_changes_nothing() -> None:
     assert window.check(5)
     assert window.check(5)
     assert window.highest == -1
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 5000)), max_size=20))
+def test_runs_marked_at_once_equal_a_naive_set(runs: list[tuple[int, int]]) -> None:
+    window, naive = ReplayWindow(), NaiveWindow()
+    for gap, length in runs:
+        assert take(window, window.highest + 1 + gap) == naive.take(naive.highest + 1 + gap)
+        first = window.highest + 1
+        window.commit_run(first + length)
+        for counter in range(first, first + length):
+            naive.take(counter)
+        assert window.highest == naive.highest
+        for counter in (*range(max(0, first - 5), first + 5), *range(first + length - 3, first)):
+            expected = counter not in naive.seen and counter > (
+                naive.highest - REPLAY_WINDOW_DATAGRAMS
+            )
+            assert window.check(counter) == expected
+
+
+def test_an_empty_run_marks_nothing() -> None:
+    window = ReplayWindow()
+    take(window, 7)
+    window.commit_run(8)
+    window.commit_run(0)
+    assert window.highest == 7
+    assert not window.check(7)
+    assert window.check(6)

@@ -37,6 +37,16 @@ def receive(port: UdpPort) -> ReceivedDatagrams:
     return trio.run(main)
 
 
+def receive_datagrams(port: UdpPort, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    while len(found) < count:
+        batch = receive(port)
+        content = bytes(batch.buffer)
+        size = batch.segment_bytes
+        found += [content[start : start + size] for start in range(0, len(content), size)]
+    return found
+
+
 def send(port: UdpPort, to: UdpPort, *buffers: bytes, segment_bytes: int = 0, ttl: int = 0) -> None:
     size = segment_bytes or sum(map(len, buffers))
     port.send(OutgoingDatagrams(buffers, size, to.local, to.socket_id, ttl))
@@ -63,8 +73,87 @@ def test_an_answer_to_the_source_comes_back(pair: tuple[UdpPort, UdpPort]) -> No
 
 def test_a_batch_is_cut_into_datagrams_of_its_segment_size(pair: tuple[UdpPort, UdpPort]) -> None:
     one, other = pair
+    for port in (one, other):
+        port.has_gro = port.has_gso = False
     send(one, other, b"aaabb", b"b", b"cc", segment_bytes=3)
-    assert [bytes(receive(other).buffer) for _ in range(3)] == [b"aaa", b"bbb", b"cc"]
+    assert receive_datagrams(other, 3) == [b"aaa", b"bbb", b"cc"]
+
+
+@pytest.mark.parametrize("count", [2, 44, 64, 65, 200])
+def test_a_batch_of_any_length_arrives_as_its_datagrams(
+    pair: tuple[UdpPort, UdpPort], count: int
+) -> None:
+    one, other = pair
+    datagrams = [number.to_bytes(2, "big") * 500 for number in range(count)]
+    datagrams[-1] = datagrams[-1][:7]
+    send(one, other, *datagrams, segment_bytes=1000)
+    assert receive_datagrams(other, count) == datagrams
+
+
+def test_a_batch_is_one_call_and_one_arrival_where_the_kernel_can(
+    pair: tuple[UdpPort, UdpPort],
+) -> None:
+    one, other = pair
+    if not (one.has_gso and other.has_gro):
+        pytest.skip("this kernel has no UDP_SEGMENT or UDP_GRO")
+    send(one, other, b"aaabb", b"b", b"cc", segment_bytes=3, ttl=9)
+    batch = receive(other)
+    assert (bytes(batch.buffer), batch.segment_bytes) == (b"aaabbbcc", 3)
+
+
+def test_without_offload_every_datagram_travels_alone() -> None:
+    with (
+        open_udp(socket.AF_INET, "127.0.0.1", offload=False) as one,
+        open_udp(socket.AF_INET, "127.0.0.1", offload=False) as other,
+    ):
+        assert not (one.has_gso or one.has_gro)
+        send(one, other, b"aaabbbcc", segment_bytes=3)
+        assert [bytes(receive(other).buffer) for _ in range(3)] == [b"aaa", b"bbb", b"cc"]
+
+
+class Refusing:
+    """A socket whose kernel or device cannot segment."""
+
+    def __init__(self, real: socket.socket, number: int) -> None:
+        self._real = real
+        self._number = number
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for a socket
+        return getattr(self._real, name)
+
+    def sendmsg(self, buffers: Any, ancillary: Any, flags: int, address: Any) -> int:  # noqa: ANN401
+        if any(kind == 103 for _, kind, _ in ancillary):
+            self.refused += 1
+            raise OSError(self._number, "refused")
+        return self._real.sendmsg(buffers, ancillary, flags, address)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
+def test_a_refused_segmentation_is_turned_off_and_nothing_is_lost(
+    pair: tuple[UdpPort, UdpPort], number: int
+) -> None:
+    one, other = pair
+    if not one.has_gso:
+        pytest.skip("this kernel has no UDP_SEGMENT")
+    refusing = one._socket = Refusing(one._socket, number)  # type: ignore[assignment]
+    for _ in range(2):
+        send(one, other, b"aaabbbcc", segment_bytes=3)
+        assert receive_datagrams(other, 3) == [b"aaa", b"bbb", b"cc"]
+    assert refusing.refused == 1
+    assert not one.has_gso
+
+
+def test_another_refusal_of_a_batch_leaves_segmentation_on(
+    pair: tuple[UdpPort, UdpPort],
+) -> None:
+    one, other = pair
+    if not one.has_gso:
+        pytest.skip("this kernel has no UDP_SEGMENT")
+    one._socket = Refusing(one._socket, errno.ENETUNREACH)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="refused"):
+        send(one, other, b"aaabbbcc", segment_bytes=3)
+    assert one.has_gso
 
 
 @pytest.mark.parametrize("length", [0, 1, 1452, 65_000])
