@@ -45,6 +45,7 @@ class EdgeEngine:
         self._peers = PeerTable(context, self._supernodes, self._local, self._switch)
         self._tap = TapPort(context, self._switch, self._peers)
         self._reception = Reception(context, self._supernodes, self._peers, self._local, self._tap)
+        self._last_via = Via(0, Endpoint("", 0))
         context.timers.set(Timer.MAC_AGING, None, now + MAC_SWEEP_INTERVAL)
 
     # What the driver tells
@@ -86,7 +87,9 @@ class EdgeEngine:
             self._context.drop(DropReason.MALFORMED)
             return
         view = memoryview(batch.buffer)
-        via = Via(batch.socket, Endpoint(batch.source[0], batch.source[1]))
+        via = self._last_via
+        if batch.source != via.endpoint or batch.socket != via.socket:  # 0.7 µs to make
+            via = self._last_via = Via(batch.socket, Endpoint(batch.source[0], batch.source[1]))
         self._reception.receive_batch_untrusted(view, max(batch.segment_bytes, 1), via, now)
 
     def receive_frames(self, read: Buffer, now: float) -> None:

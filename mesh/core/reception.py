@@ -37,9 +37,8 @@ from mesh.wire.datagram import (
     echo_untrusted,
     encode_unknown_session,
     encode_version_refusal,
-    is_transport_untrusted,
     peek_receiver_index_untrusted,
-    peek_transport_untrusted,
+    peek_transport_index_untrusted,
 )
 from mesh.wire.inner import InnerKind, decode_fragment, inner_kind, open_control_untrusted
 from mesh.wire.messages import Bye, Hello, Message, Ping, Pong, UnknownMessage, decode_message
@@ -125,9 +124,7 @@ class Reception:
             via = self._via_of_envelope(envelope, via)
             if not via.relay_id:
                 return start
-        if not is_transport_untrusted(batch[header : start + stride]):
-            return start
-        index, _ = peek_transport_untrusted(batch[header:])
+        index = peek_transport_index_untrusted(batch, header, start + stride)
         entry = self._context.indexes.sessions.get(index)
         if entry is None:
             return start

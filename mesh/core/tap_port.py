@@ -58,7 +58,7 @@ class TapPort:
             return
         if view.readonly:
             view = memoryview(bytearray(view))
-        destination, source = addresses(view[VIRTIO_NET_HEADER_BYTES:])
+        destination, source = addresses(view, VIRTIO_NET_HEADER_BYTES)
         if self._switch.knows(source):
             self._switch.forget(source)  # it has moved to our side
         port = None if destination[0] & 1 else self._switch.port_of(destination, now)

@@ -12,6 +12,7 @@ A nonce never comes twice under one key: each direction has its own key, the rec
 fixed for a session, and a counter is spent before it is used, even if sealing then fails.
 """
 
+import functools
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -261,22 +262,23 @@ class Session:
             out: takes the plaintexts; at least as long as the batch.
             envelope: what must stand in front of each.
         """
-        window = self._window
-        decrypt_into, unpack_from = self._decrypt_into, _HEADER.unpack_from
-        expected_prefix, envelope_bytes = self._open_prefix, len(envelope)
-        overhead = envelope_bytes + _OVERHEAD_BYTES
+        window, decrypt_into = self._window, self._decrypt_into
+        unpack_from = _header_behind(len(envelope)).unpack_from
+        expected_prefix = envelope + self._open_prefix
+        nonce_at, body_at = len(envelope) + 4, len(envelope) + TRANSPORT_HEADER_BYTES
+        plaintext_bytes = stride - body_at - TAG_BYTES
         plaintexts: list[memoryview] = []
         replayed = not_authentic = position = 0
         next_counter = window.highest + 1
         length = len(batch)
         while start < length:
-            end = min(start + stride, length)
-            if end - start < overhead:
+            end = start + stride
+            if end > length:  # the last one
+                end = length
+                plaintext_bytes = end - start - body_at - TAG_BYTES
+            if plaintext_bytes < 0:
                 break
-            header = start + envelope_bytes
-            if envelope_bytes and batch[start:header] != envelope:
-                break
-            prefix, counter = unpack_from(batch, header)
+            prefix, counter = unpack_from(batch, start)
             if prefix != expected_prefix:
                 break
             if counter != next_counter:
@@ -285,15 +287,16 @@ class Session:
                     replayed += 1
                     start = end
                     continue
-            body = header + TRANSPORT_HEADER_BYTES
-            plaintext = out[position : position + end - body - TAG_BYTES]
+            body = start + body_at
+            plaintext_end = position + plaintext_bytes
+            plaintext = out[position:plaintext_end]
             try:
-                decrypt_into(batch[header + 4 : body], batch[body:end], _PREFIX, plaintext)
+                decrypt_into(batch[start + nonce_at : body], batch[body:end], _PREFIX, plaintext)
             except InvalidTag:
                 not_authentic += 1
             else:
                 plaintexts.append(plaintext)
-                position += len(plaintext)
+                position = plaintext_end
                 if counter == next_counter:
                     next_counter += 1
                 else:
@@ -326,6 +329,12 @@ class Session:
             raise NotAuthentic("a transport datagram does not verify") from None
         window.commit(counter)
         return plaintext
+
+
+@functools.lru_cache(8)
+def _header_behind(envelope_bytes: int) -> struct.Struct:
+    """Return what unpacks a header together with the envelope in front of it."""
+    return struct.Struct(f">{envelope_bytes + 8}sQ")
 
 
 def _wrong_prefix(prefix: bytes) -> MalformedMessage | NotAuthentic:

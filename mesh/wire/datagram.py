@@ -152,6 +152,21 @@ def peek_transport_untrusted(datagram: Buffer) -> tuple[int, int]:
     return index, counter
 
 
+def peek_transport_index_untrusted(batch: Buffer, start: int, end: int) -> int:
+    """Return the receiver index of the transport datagram at ``start``, 0 if there is none.
+
+    Args:
+        batch: datagrams one behind the other.
+        start: where this one starts.
+        end: where it ends, or beyond the end of the batch.
+    """
+    # Hot path.
+    if min(end, len(batch)) - start < MIN_TRANSPORT_BYTES:
+        return 0
+    word, index, _ = _TRANSPORT.unpack_from(batch, start)
+    return int(index) if word == _TRANSPORT_WORD[0] else 0
+
+
 def peek_receiver_index_untrusted(datagram: Buffer) -> int:
     """Return the receiver index of a classified datagram that has one, 0 for the other types."""
     # Hot path.

@@ -28,10 +28,10 @@ ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV6 = 0x86DD
 
 
-def addresses(frame: Buffer) -> tuple[bytes, bytes]:
-    """Return destination and source, 6 bytes each."""
+def addresses(frame: Buffer, offset: int = 0) -> tuple[bytes, bytes]:
+    """Return destination and source, 6 bytes each; the frame starts at ``offset``."""
     # Hot path: 0.15 µs for both, where two slices turned into bytes take 0.5 µs.
-    return _ADDRESSES.unpack_from(frame)
+    return _ADDRESSES.unpack_from(frame, offset)
 
 
 def destination(frame: Buffer) -> bytes:

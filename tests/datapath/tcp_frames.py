@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from mesh.datapath.vnet import VIRTIO_NET_HEADER_BYTES
+from mesh.datapath.segment import split, splittable_layout
+from mesh.datapath.vnet import (
+    GSO_NONE,
+    VIRTIO_NET_HEADER_BYTES,
+    complete_checksum,
+    decode_vnet,
+)
+from mesh.wire.inner import decode_frame
 
 ACK, PSH, FIN, CWR, ECE = 0x10, 0x08, 0x01, 0x80, 0x40
 
@@ -150,3 +157,20 @@ def tcp_frames(
             st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16)
         ),
     )
+
+
+def frames_of(write: bytes) -> list[bytes]:
+    """Be the kernel behind the TAP: cut super-frames, complete checksums."""
+    fields = decode_vnet(write)
+    assert fields is not None
+    if fields[1] == GSO_NONE:
+        frame = write[10:]
+        return [complete_checksum(frame, *fields[4:6]) if fields[4] else frame]
+    view = memoryview(bytearray(write))
+    layout = splittable_layout(view[10:], fields)
+    assert layout is not None
+    assert fields[2] == layout.payload
+    return [
+        complete_checksum(*decode_frame(bytes(plaintext)))
+        for plaintext in split(view, layout, fields[3])
+    ]

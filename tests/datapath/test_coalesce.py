@@ -10,7 +10,7 @@ from mesh.datapath.segment import split, splittable_layout
 from mesh.datapath.vnet import GSO_NONE, complete_checksum, decode_vnet
 from mesh.errors import MalformedMessage
 from mesh.wire.inner import PLAIN_FRAME_HEADER, decode_frame, encode_frame_header
-from tests.datapath.tcp_frames import ACK, FIN, PSH, TcpFrame, segments_of, tcp_frames
+from tests.datapath.tcp_frames import ACK, FIN, PSH, TcpFrame, frames_of, segments_of, tcp_frames
 
 
 def plaintexts_of(frame: TcpFrame, size: int) -> list[memoryview]:
@@ -45,23 +45,6 @@ def written(plaintexts: list[memoryview]) -> list[bytes]:
             writes.append(write)
             number += joined.segments
     return writes
-
-
-def frames_of(write: bytes) -> list[bytes]:
-    """Be the kernel behind the TAP: cut super-frames, complete checksums."""
-    fields = decode_vnet(write)
-    assert fields is not None
-    if fields[1] == GSO_NONE:
-        frame = write[10:]
-        return [complete_checksum(frame, *fields[4:6]) if fields[4] else frame]
-    view = memoryview(bytearray(write))
-    layout = splittable_layout(view[10:], fields)
-    assert layout is not None
-    assert fields[2] == layout.payload
-    return [
-        complete_checksum(*decode_frame(bytes(plaintext)))
-        for plaintext in split(view, layout, fields[3])
-    ]
 
 
 @given(frame=tcp_frames(), size=st.integers(1, 3000))

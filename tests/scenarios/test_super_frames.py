@@ -1,0 +1,130 @@
+"""Super-frames through whole edges: what reaches the far kernel is what a slow sender would send."""
+
+import pytest
+
+from mesh.constants import MAX_DATAGRAM_BYTES
+from tests.datapath.tcp_frames import ACK, PSH, TcpFrame, frames_of, segments_of
+from tests.virtual_edge import VirtualEdge
+from tests.virtual_network import LinkConditions
+from tests.world import World
+
+SEGMENT = 1300
+ROUGH = LinkConditions(latency=0.02, loss=0.2, duplication=0.2, reordering=0.2)
+
+
+def super_frame(source: VirtualEdge, mac: bytes, payload: bytes, **more: int) -> bytearray:
+    frame = TcpFrame(payload, flags=ACK | PSH, tcp_options=bytes(12), **more)  # type: ignore[arg-type]
+    read = frame.read(SEGMENT)
+    read[10:22] = mac + source.mac
+    return read
+
+
+def send(source: VirtualEdge, read: bytearray) -> None:
+    source.driver.write_frame(bytes(read[10:]), bytes(read[:10]))
+
+
+def received(edge: VirtualEdge) -> list[bytes]:
+    """What the edge's kernel has after segmentation, checksums complete."""
+    return [
+        found
+        for _, header, frame in edge.driver.frames
+        for found in frames_of(header + frame)
+        if frame[12:14] == b"\x08\x00" and len(found) > 60
+    ]
+
+
+def expected(read: bytearray, payload_bytes: int) -> list[bytes]:
+    frame = TcpFrame(bytes(read[10 + 66 :]), flags=ACK | PSH, tcp_options=bytes(12))
+    return [
+        bytes(read[10:22]) + one.build(is_partial=False)[12:]
+        for one in segments_of(frame, payload_bytes)
+    ]
+
+
+@pytest.fixture
+def trio(world: World) -> list[VirtualEdge]:
+    edges = world.add_edges("abc")
+    world.run_until_direct(*edges)
+    for edge in edges:
+        world.send_frame(edge)
+    world.run_for(0.5)
+    for edge in edges:
+        edge.driver.frames.clear()
+    return edges
+
+
+def test_a_super_frame_arrives_as_its_segments_in_few_writes(
+    world: World, trio: list[VirtualEdge]
+) -> None:
+    a, b, c = trio
+    read = super_frame(a, b.mac, bytes(range(256)) * 200)
+    send(a, read)
+    world.run_for(0.5)
+    assert received(b) == expected(read, SEGMENT)
+    assert not received(c)
+    assert len(b.driver.frames) < 40
+    assert b.peer_view(a)["rx_frames"] == a.peer_view(b)["tx_frames"]
+    assert b.peer_view(a)["rx_bytes"] == a.peer_view(b)["tx_bytes"]
+
+
+def test_a_super_frame_for_nobody_known_is_flooded_intact(
+    world: World, trio: list[VirtualEdge]
+) -> None:
+    a, b, c = trio
+    read = super_frame(a, bytes.fromhex("020000000001"), bytes(range(256)) * 100)
+    send(a, read)
+    world.run_for(0.5)
+    assert received(b) == received(c) == expected(read, SEGMENT)
+
+
+def test_segments_too_long_for_the_path_are_cut_to_it_not_fragmented(
+    world: World, trio: list[VirtualEdge]
+) -> None:
+    a, b, _ = trio
+    frame = TcpFrame(bytes(1448 * 20), flags=ACK | PSH, tcp_options=bytes(12))
+    read = frame.read(1448)
+    read[10:22] = b.mac + a.mac
+    send(a, read)
+    world.run_for(0.5)
+    assert received(b) == expected(read, MAX_DATAGRAM_BYTES - 36 - 66)
+
+
+def test_super_frames_reach_a_peer_behind_the_relay_intact(world: World) -> None:
+    a = world.add_edge("a", relay_only=True)
+    b = world.add_edge("b")
+    world.run_for(5.0)
+    world.send_frame(b)
+    world.run_for(0.5)
+    b.driver.frames.clear()
+    read = super_frame(a, b.mac, bytes(range(256)) * 200)
+    send(a, read)
+    world.run_for(0.5)
+    assert received(b) == expected(read, SEGMENT)
+
+
+def test_loss_and_reordering_on_the_way_deliver_the_surviving_segments(
+    world: World, trio: list[VirtualEdge]
+) -> None:
+    a, b, _ = trio
+    a.host.ports[0].conditions = ROUGH
+    read = super_frame(a, b.mac, bytes(range(256)) * 200)
+    send(a, read)
+    world.run_for(0.5)
+    sent = expected(read, SEGMENT)
+    found = received(b)
+    assert 0 < len(found) < len(sent)
+    assert set(found) <= set(sent)
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("gso_type", [3, 5, 0x7F, 4])
+def test_a_super_frame_of_a_kind_we_never_asked_for_is_counted(
+    world: World, trio: list[VirtualEdge], gso_type: int
+) -> None:
+    a, b, _ = trio
+    read = super_frame(a, b.mac, bytes(9000))
+    read[1] = gso_type
+    send(a, read)
+    world.run_for(0.5)
+    assert not received(b)
+    assert a.drops()["malformed"] == 1
