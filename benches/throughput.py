@@ -1,4 +1,4 @@
-"""Throughput and delay of two edges in network namespaces: sudo python benches/throughput.py
+"""Throughput and delay of two edges in namespaces, with sudo: python benches/throughput.py.
 
 ```
   alice 10.91.1.2 ──┐
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = f"bench{os.getpid() % 10000}-"
@@ -183,14 +184,15 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / TICKS_PER_SECOND
 
 
-def iperf(address: str, *options: str, seconds: float) -> dict[str, object]:
+def iperf(address: str, *options: str, seconds: float) -> dict[str, Any]:
     """Run an iperf3 client on alice and return what it measured, as JSON."""
     words = command("alice", "iperf3", "-J", "-c", address, "-t", str(seconds), *options)
     for _ in range(5):
         done = subprocess.run(words, check=False, capture_output=True, text=True)
         found = json.loads(done.stdout or "{}")
-        if "end" in found and found["end"]:
-            return found["end"]  # type: ignore[no-any-return]
+        if found.get("end"):
+            end: dict[str, Any] = found["end"]
+            return end
         time.sleep(0.5)
     raise SystemExit(f"iperf3: {done.stdout} {done.stderr}")
 
@@ -224,14 +226,14 @@ def measure(address: str, pids: list[int], seconds: float) -> dict[str, float]:
         end = iperf(address, seconds=seconds)
         spent = cpu_seconds(pids) - before
         received = end["sum_received"]
-        row["tcp_mbit"] = received["bits_per_second"] / 1e6  # type: ignore[index]
-        row["cpu_s_per_gb"] = spent / (received["bytes"] / 1e9)  # type: ignore[index]
+        row["tcp_mbit"] = received["bits_per_second"] / 1e6
+        row["cpu_s_per_gb"] = spent / (received["bytes"] / 1e9)
         end = iperf(address, "-R", seconds=seconds)
-        row["tcp_back_mbit"] = end["sum_received"]["bits_per_second"] / 1e6  # type: ignore[index]
+        row["tcp_back_mbit"] = end["sum_received"]["bits_per_second"] / 1e6
         end = iperf(address, "-u", "-l", "64", "-b", "0", seconds=seconds)
         total = end["sum"]
-        arrived = total["packets"] - total["lost_packets"]  # type: ignore[index]
-        row["udp_64_kpps"] = arrived / total["seconds"] / 1e3  # type: ignore[index]
+        arrived = total["packets"] - total["lost_packets"]
+        row["udp_64_kpps"] = arrived / total["seconds"] / 1e3
         load = subprocess.Popen(
             command("alice", "iperf3", "-c", address, "-t", str(seconds + 2)),
             stdout=subprocess.DEVNULL,

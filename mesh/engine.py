@@ -6,9 +6,9 @@ outputs. What crosses this border is always a batch, a batch of one included, be
 counts in Python is per call.
 
 A driver calls one input method at a time, then drains the outputs in this order:
-``events_to_report``, ``datagrams_to_send``, ``frames_to_write``. Only after ``receive_frames`` it may
-call that again first, a bounded number of times: what an engine makes of a frame is a copy, and
-small frames for one peer leave together. Buffers are lent: what a driver
+``events_to_report``, ``datagrams_to_send``, ``frames_to_write``. Only after
+``receive_frames`` it may call that again first, a bounded number of times: what an engine makes of
+a frame is a copy, and small frames for one peer leave together. Buffers are lent: what a driver
 hands in may be reused once the outputs of that call have been drained and sent (so that a relay
 forwards a batch without copying it), and what an engine hands out is valid until the driver's next
 call into it. Whoever keeps bytes for longer copies them.

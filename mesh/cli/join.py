@@ -36,7 +36,7 @@ PROGRAM = "mesh-edge"
 FRAMES_QUEUED = 500
 """How many frames may wait in the TAP."""
 
-SUPER_FRAMES_QUEUED = 100
+SUPER_FRAMES_QUEUED = 200
 """The same where they are up to 64 KiB: what waits there delays what comes behind it."""
 
 SEGMENTS_PER_SUPER_FRAME = 44

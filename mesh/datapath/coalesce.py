@@ -119,7 +119,7 @@ def _around_sequence(before: int, behind: int) -> struct.Struct:
     return struct.Struct(f">{before}sI{behind}s")
 
 
-def _tail_segment(
+def _tail_segment(  # noqa: PLR0917 - hot path: positional
     plaintexts: Sequence[memoryview],
     index: int,
     layout: TcpLayout,

@@ -31,6 +31,10 @@ OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 READS_PER_WAKEUP: Final = 32
 """Reads of one source before all others, timers included, get their turn."""
 
+BYTES_PER_WAKEUP: Final = 256 * 1024
+"""The same in bytes, so that super-frames and joined datagrams do not take 5 ms of everybody's
+time: a ping that waits on the other side is the price."""
+
 FRAMES_PER_DRAIN: Final = 32
 """Frames of a burst that the engine takes before what it made of them is sent."""
 
@@ -212,7 +216,10 @@ class Driver:
 
     def _receive_datagrams(self, port: UdpPort, buffer: memoryview, limit: int) -> int:
         # Hot path.
+        bytes_left = BYTES_PER_WAKEUP
         for reads in range(limit):
+            if bytes_left <= 0:
+                return reads
             try:
                 batch = port.receive_into(buffer)
             except OSError as error:  # an ICMP error for an earlier send; the next may succeed
@@ -221,6 +228,7 @@ class Driver:
             if batch is None:
                 return reads
             self.counters.datagram_batches_received += 1
+            bytes_left -= len(batch.buffer)
             if batch.segment_bytes:  # an empty datagram says nothing
                 self._engine.receive_datagrams(batch, trio.current_time())
                 self._drain()
@@ -232,7 +240,11 @@ class Driver:
         if self._frame_engine is None:
             return 0
         waiting = 0
+        bytes_left = BYTES_PER_WAKEUP
         for reads in range(limit):
+            if bytes_left <= 0:
+                limit = reads
+                break
             try:
                 length = tap.read_into(buffer)
             except DeviceUnavailable as error:
@@ -244,6 +256,7 @@ class Driver:
             if not length:
                 limit = reads
                 break
+            bytes_left -= length
             self.counters.frames_read += 1
             self._frame_engine.receive_frames(buffer[:length], trio.current_time())
             waiting += 1

@@ -260,7 +260,7 @@ def open_udp_pair(
     return pair
 
 
-def _open_if_supported(  # noqa: PLR0917 - as its one caller has them
+def _open_if_supported(
     family: int,
     port: int,
     is_wish: bool,  # noqa: FBT001

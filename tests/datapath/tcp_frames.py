@@ -132,10 +132,14 @@ _EXTENSION = st.tuples(
 )
 
 
+_FLAGS = st.sampled_from([ACK, ACK | PSH, ACK | PSH | FIN, ACK | ECE])
+_ATOMIC = st.just(True)
+
+
 def tcp_frames(
     *,
-    flags: st.SearchStrategy[int] = st.sampled_from([ACK, ACK | PSH, ACK | PSH | FIN, ACK | ECE]),
-    is_atomic: st.SearchStrategy[bool] = st.just(True),  # noqa: B008 - strategies are values
+    flags: st.SearchStrategy[int] = _FLAGS,
+    is_atomic: st.SearchStrategy[bool] = _ATOMIC,
     max_payload: int = 5000,
 ) -> st.SearchStrategy[TcpFrame]:
     """Frames of TCP streams with a payload."""

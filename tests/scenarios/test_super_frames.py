@@ -1,4 +1,4 @@
-"""Super-frames through whole edges: what reaches the far kernel is what a slow sender would send."""
+"""Super-frames through whole edges: the far kernel gets what a slow sender would send."""
 
 import pytest
 
