@@ -73,6 +73,7 @@ class Peer:
         context: Context,
         hello: HelloSource,
         may_be_candidate: CandidateFilter,
+        on_first_session: Callable[["Peer", float], None],
     ) -> None:
         config = context.config
         self.static_key = static_key
@@ -91,6 +92,8 @@ class Peer:
         self._context = context
         self._hello = hello
         self._may_be_candidate = may_be_candidate
+        self._on_first_session = on_first_session
+        self._has_had_session = False
         self._hinted_at = -math.inf
         self._alive_since = -math.inf
         self._hellos_unanswered = 0
@@ -218,6 +221,9 @@ class Peer:
             self.say_hello(now, extra=via)
         self.paths.distrust(now)
         self.reschedule_probe(now)
+        if not self._has_had_session:
+            self._has_had_session = True
+            self._on_first_session(self, now)
 
     def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
         """Take in a cookie, and start again with it.

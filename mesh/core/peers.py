@@ -1,6 +1,6 @@
 """The peers of an edge: who joins, who is forgotten; docs/protocol.md sections 12.2 and 12.6."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mesh import events
 from mesh.addresses import EdgeId
@@ -22,7 +22,11 @@ MAX_PEERS = 4096
 
 
 class PeerTable:
-    """All peers by edge id; made by introductions and by initiations that verify."""
+    """All peers by edge id; made by introductions and by initiations that verify.
+
+    Attributes:
+        on_new_peer: told of a peer with whom there is a session for the first time.
+    """
 
     def __init__(
         self, context: Context, supernodes: Supernodes, local: LocalEndpoints, switch: Switch
@@ -34,6 +38,7 @@ class PeerTable:
         self._local = local
         self._switch = switch
         self._by_id: dict[EdgeId, Peer] = {}
+        self.on_new_peer: Callable[[Peer, float], None] = lambda _peer, _now: None
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._by_id.values())
@@ -86,7 +91,11 @@ class PeerTable:
         peer = self._by_id.get(edge_id)
         if peer is None and edge_id != self._our_id and len(self._by_id) < MAX_PEERS:
             peer = self._by_id[edge_id] = Peer(
-                static_key, self._context, self.hello, self._local.may_be_candidate
+                static_key,
+                self._context,
+                self.hello,
+                self._local.may_be_candidate,
+                lambda peer, now: self.on_new_peer(peer, now),  # noqa: PLW0108 - it is set later
             )
             self._switch.reserve(default_mac_of(static_key), edge_id)
             self._recall(peer)

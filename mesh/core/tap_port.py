@@ -6,6 +6,7 @@ from mesh.core.context import Context
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.peers import PeerTable
+from mesh.core.recent import RecentFrames
 from mesh.core.switch import Switch
 from mesh.datapath.arena import Arena
 from mesh.datapath.coalesce import join
@@ -39,6 +40,8 @@ class TapPort:
         self._max_read_bytes = VIRTIO_NET_HEADER_BYTES + self._max_frame_bytes
         self._arena = Arena()
         self._frames: list[FrameIovec] = []
+        self._recent = RecentFrames()
+        peers.on_new_peer = self._catch_up
 
     def take(self) -> list[FrameIovec]:
         """Return, and forget, what is to be written to the TAP."""
@@ -67,10 +70,18 @@ class TapPort:
             if peer is not None:
                 peer.send_frame(view, fields, now)
             return
-        for peer in self._peers:
-            if peer.sessions.current is not None:
-                # A copy each: sending writes over it.
-                peer.send_frame(memoryview(bytearray(view)), fields, now)
+        reachable = [peer for peer in self._peers if peer.sessions.current is not None]
+        self._recent.note(view, [peer.edge_id for peer in reachable], now)
+        for peer in reachable:
+            # A copy each: sending writes over it.
+            peer.send_frame(memoryview(bytearray(view)), fields, now)
+
+    def _catch_up(self, peer: Peer, now: float) -> None:
+        """Send a new peer what was flooded just before it could hear it."""
+        for read in self._recent.missed_by(peer.edge_id, now):
+            fields = decode_vnet(read)
+            if fields is not None:
+                peer.send_frame(memoryview(bytearray(read)), fields, now)
 
     def room(self, size: int) -> memoryview:
         """Return room for opened datagrams, valid until what `take` returns has been written."""
