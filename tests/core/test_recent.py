@@ -1,4 +1,4 @@
-"""What was flooded a moment ago reaches a peer whose session comes up now, and nothing older does."""
+"""What was just flooded reaches a peer whose session comes up now, and nothing older does."""
 
 from mesh.addresses import EdgeId
 from mesh.core.recent import (
