@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TextIO
 
@@ -24,6 +25,7 @@ from mesh.cli.settings import JoinSettings
 from mesh.cli.supernodes import SupernodeTarget, SupernodeWatch
 from mesh.core.config import EdgeConfig
 from mesh.core.edge import EdgeEngine
+from mesh.datapath.vnet import encode_vnet_plain
 from mesh.engine import SocketId, WellKnownSocket
 from mesh.errors import MeshError, StateError
 from mesh.events import Event
@@ -43,6 +45,7 @@ from mesh.net.watch import (
     OverlayChanged,
     watch_links,
 )
+from mesh.wire.ethernet import arp_announcement
 from mesh.wire.messages import AddressMode
 
 SETTLING_TIME = 0.2  # s; a roaming laptop changes several addresses at once
@@ -213,6 +216,8 @@ class RunningEdge:
         await self._warn_of_clash(address)
         await self._overlay.apply(address)
         await self._refresh_addresses()
+        if address:
+            self._tell_neighbours(address)
         if not self._is_announced:
             self._is_announced = True
             self._announce(event)
@@ -222,6 +227,12 @@ class RunningEdge:
                 self._state.save_last_address(config.community.name, event.address)
         except StateError as error:
             _log.warning("%s", error)
+
+    def _tell_neighbours(self, address: str) -> None:
+        """Announce our address: who has been asking for it waits for the second ARP otherwise."""
+        announcement = arp_announcement(self._plan.config.mac, IPv4Interface(address).ip.packed)
+        read = encode_vnet_plain() + announcement
+        self._driver.step(lambda now: self._engine.receive_frames(read, now))
 
     async def _warn_of_clash(self, address: str) -> None:
         local = await link.local_networks((self._tap.index,))

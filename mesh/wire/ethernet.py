@@ -14,6 +14,7 @@ The peeks of the hot path are for frames of at least MIN_FRAME_BYTES, as `mesh.w
 
 import struct
 
+from mesh.addresses import BROADCAST_MAC
 from mesh.constants import MIN_FRAME_BYTES
 from mesh.wire.datagram import Buffer
 
@@ -26,6 +27,9 @@ VLAN_TPIDS = frozenset({0x8100, 0x88A8, 0x9100})
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV6 = 0x86DD
+
+# RFC 826: Ethernet, IPv4, their lengths, request.
+_ARP_REQUEST = struct.pack(">HHBBH", 1, ETHERTYPE_IPV4, 6, 4, 1)
 
 
 def addresses(frame: Buffer, offset: int = 0) -> tuple[bytes, bytes]:
@@ -61,6 +65,27 @@ def ethertype(frame: Buffer) -> int:
             return found
         offset += 4
     return 0
+
+
+def arp_announcement(mac: bytes, address: bytes) -> bytes:
+    """Return a broadcast frame that tells everybody whose an IPv4 address is; RFC 5227 section 2.3.
+
+    Args:
+        mac: 6 bytes, ours.
+        address: 4 bytes, ours: sender and target of the request, so that nobody answers.
+    """
+    return b"".join(
+        (
+            BROADCAST_MAC,
+            mac,
+            ETHERTYPE_ARP.to_bytes(2, "big"),
+            _ARP_REQUEST,
+            mac,
+            address,
+            bytes(6),
+            address,
+        )
+    )
 
 
 def describe_frame(frame: Buffer) -> str:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mesh.wire.ethernet import (
     addresses,
+    arp_announcement,
     describe_frame,
     destination,
     ethertype,
@@ -71,3 +72,12 @@ def test_a_frame_is_described_without_its_payload() -> None:
 def test_any_bytes_can_be_described(frame: bytes) -> None:
     assert str(len(frame)) in describe_frame(frame)
     assert 0 <= ethertype(frame) < 65536
+
+
+def test_an_arp_announcement_is_a_request_for_the_senders_own_address() -> None:
+    mac, address = bytes.fromhex("020000000001"), bytes([10, 1, 2, 3])
+    frame = arp_announcement(mac, address)
+    assert frame[:14] == b"\xff" * 6 + mac + b"\x08\x06"
+    assert frame[14:22] == bytes.fromhex("0001080006040001")
+    assert frame[22:32] == mac + address
+    assert frame[32:] == bytes(6) + address
