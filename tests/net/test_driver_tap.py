@@ -16,7 +16,7 @@ from mesh.errors import DeviceUnavailable
 from mesh.events import Event
 from mesh.net import link
 from mesh.net.driver import Driver
-from mesh.net.tap import open_tap
+from mesh.net.tap import TAP_READ_BYTES, open_tap
 from mesh.net.udp import open_udp
 
 MAC = bytes.fromhex("020000000001")
@@ -168,3 +168,36 @@ def test_a_deleted_tap_ends_the_run_with_a_sentence_after_the_goodbyes(
     assert found["error"].startswith("the interface mesh0 was deleted while in use")
     assert found["stopped"]
     assert found["closed"]
+
+
+def read_a_datagram(offload: bool) -> dict[str, Any]:  # noqa: FBT001 - crosses as JSON
+    """A UDP datagram that the kernel sends through a TAP: look at what a read returns."""
+
+    async def main() -> dict[str, Any]:
+        with open_tap(offload=offload) as tap:
+            await link.configure_link(tap.index, mtu=1500, mac=MAC)
+            await link.add_address(tap.index, "10.20.0.2/22")
+            ip("neigh", "add", "10.20.0.9", "lladdr", MAC[::-1].hex(":"), "dev", tap.name)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"x" * 100, ("10.20.0.9", 9))
+            buffer = memoryview(bytearray(TAP_READ_BYTES))
+            with trio.fail_after(5):
+                while True:
+                    await tap.wait_readable()
+                    length = tap.read_into(buffer)
+                    if bytes(buffer[22:24]) == b"\x08\x00":
+                        break
+            return {"has_offload": tap.has_offload, "flags": buffer[0], "length": length}
+
+    return trio.run(main)
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_partial_checksums_come_with_offloads_only(
+    in_namespace: Callable[..., Any],
+    offload: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    found = in_namespace(read_a_datagram, offload)
+    assert found["has_offload"] is offload
+    assert found["flags"] == (1 if offload else 0)
+    assert found["length"] == 10 + 14 + 20 + 8 + 100

@@ -298,3 +298,18 @@ def test_local_addresses_are_listed_with_overlays_marked_and_loopback_left_out(
         ["eth0", "fe80::7/64", False, True, True],
         ["mesh0", "10.20.0.2/22", True, True, True],
     ]
+
+
+def limit_super_frames() -> str:
+    async def main() -> str:
+        with open_tap(offload=True) as tap:
+            await link.configure_link(tap.index, mtu=1400, mac=MAC, gso_max_segs=44)
+            return ip("-d", "-o", "link", "show", tap.name)
+
+    return trio.run(main)
+
+
+def test_super_frames_can_be_limited_to_what_one_send_takes(
+    in_namespace: Callable[..., Any],
+) -> None:
+    assert "gso_max_segs 44 " in in_namespace(limit_super_frames)
