@@ -26,6 +26,16 @@ PORT = 7801
 PROTOCOLS = ("pcp", "nat-pmp", "upnp")
 
 
+FORWARDED = f"""
+table ip forwarded {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat;
+    iifname wan0 udp dport 7900 dnat to 192.168.1.2:{PORT}
+  }}
+}}
+"""
+
+
 @dataclass
 class Homes:
     """The topology; the router's daemon and the edges are started by the tests."""
@@ -120,10 +130,7 @@ def test_without_port_mapping_they_stay_on_the_relay(homes: Homes) -> None:
 
 
 def test_an_advertised_forwarded_port_makes_a_direct_path(homes: Homes) -> None:
-    homes.router.host.nft(
-        "table ip forwarded { chain prerouting { type nat hook prerouting priority dstnat;"
-        f" iifname wan0 udp dport 7900 dnat to 192.168.1.2:{PORT}; }} }}\n"
-    )
+    homes.router.host.nft(FORWARDED)
     try:
         advertised = f"{homes.home.public_address}:7900"
         homes.alice.begin("--advertise", advertised)
