@@ -10,6 +10,7 @@
 ```
 """
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Homes:
 @pytest.fixture(scope="module")
 def homes(lab: Lab) -> Homes:
     if complaint := why_no_miniupnpd():
+        if os.environ.get("MESH_REQUIRE_NETNS"):
+            pytest.fail(f"MESH_REQUIRE_NETNS is set, but {complaint}")
         pytest.skip(complaint)
     internet = lab.internet(has_ipv6=True)
     supernode_host = lab.public_host("supernode", internet)
@@ -143,7 +146,10 @@ def test_an_advertised_forwarded_port_makes_a_direct_path(homes: Homes) -> None:
         homes.router.host.run("nft", "delete", "table", "ip", "forwarded")
 
 
-@pytest.mark.parametrize("protocol", ["pcp", "nat-pmp"])
+@pytest.mark.parametrize(
+    "protocol",
+    ["pcp", "nat-pmp", pytest.param("upnp", marks=pytest.mark.slow)],  # UPnP: at the next check
+)
 def test_a_restarted_router_is_asked_again(homes: Homes, protocol: str) -> None:
     homes.router.start(protocol)
     homes.alice.join()
