@@ -102,7 +102,9 @@ class PortKeeper:
         """Return when the router is lost, or no longer ours."""
         missed = 0
         while missed < CHECKS_MISSED:
-            was_woken = await self._was_woken_within(CHECK_INTERVAL)
+            # Silence is looked into soon: a restarted router may speak UPnP at another port.
+            pause = SHORTEST_PAUSE if missed else CHECK_INTERVAL
+            was_woken = await self._was_woken_within(pause)
             if was_woken and await self._find_link() != link:
                 return
             knows = await router.still_knows(self.mappings)

@@ -164,9 +164,9 @@ def test_a_silent_router_is_given_up_after_a_while_and_looked_for_again() -> Non
 
     async def story() -> None:
         router.answers = None
-        await trio.sleep((CHECKS_MISSED - 1) * CHECK_INTERVAL)
+        await trio.sleep(CHECK_INTERVAL + (CHECKS_MISSED - 2) * SHORTEST_PAUSE)
         assert house.keeper.mappings
-        await trio.sleep(CHECK_INTERVAL)
+        await trio.sleep(SHORTEST_PAUSE)
         assert house.told[-1] == 0
         router.answers = True
         await trio.sleep(SHORTEST_PAUSE)
