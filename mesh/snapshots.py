@@ -49,7 +49,7 @@ class SupernodeView(TypedDict):
 
 
 class EdgeView(TypedDict):
-    """What an engine knows for ``mesh-edge status`` (the driver adds tap, uptime, version)."""
+    """What an engine knows for ``mesh-edge status`` (the driver adds tap, uptime, ...)."""
 
     community: str
     id: str
@@ -62,6 +62,14 @@ class EdgeView(TypedDict):
     nat: str
     peers: int
     drops: dict[str, int]
+
+
+class MappingView(TypedDict):
+    """A port that a router forwards to this machine; part of ``mesh-edge status``."""
+
+    protocol: str
+    external: str
+    expires_s: float
 
 
 class FdbView(TypedDict):

@@ -41,6 +41,8 @@ need_programs() {
         add_missing iproute2 command -v ip
         add_missing nftables command -v nft
         add_missing iputils-ping command -v ping
+        # A real router's daemon for the port mapping tests; installed alone it starts nothing.
+        add_missing miniupnpd-nftables command -v miniupnpd
     fi
     # shellcheck disable=SC2086 # one word per package
     [ -z "$missing" ] || need_debian_packages $missing

@@ -14,7 +14,7 @@ from mesh.cli.terminal import printable
 from mesh.errors import LocalError, MeshError
 from mesh.events import ProbeAnswered
 from mesh.net.control import Request
-from mesh.snapshots import EdgeView, FdbView, PeerView
+from mesh.snapshots import EdgeView, FdbView, MappingView, PeerView
 
 PING_INTERVAL = 1.0  # s; between the pings of one command, as ping(8)
 PING_TIMEOUT = 2.0  # s; more than any path that is worth having takes
@@ -65,6 +65,7 @@ class Surroundings:
         started_at: by trio's clock.
         drops: what the driver lost, by reason.
         invite: returns an invite, or raises MeshError where there is nothing to invite to yet.
+        mapped: returns the ports that routers forward to us.
         stop: ends the program, cleanly.
     """
 
@@ -73,6 +74,7 @@ class Surroundings:
     started_at: float
     drops: Callable[[], Mapping[str, int]]
     invite: Callable[[], str]
+    mapped: Callable[[], list[MappingView]]
     stop: Callable[[], None]
 
 
@@ -127,6 +129,7 @@ class Dispatcher:
         return {
             **view,
             "drops": drops,
+            "mapped": around.mapped(),
             "tap": around.tap,
             "offload": around.offload,
             "uptime_s": round(now - around.started_at, 3),

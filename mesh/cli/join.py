@@ -168,6 +168,7 @@ def edge_config(
         subnets=tuple(map(str, subnets)),
         supernodes=tuple(SupernodeConfig(str(one), one.fingerprint) for one in targets),
         has_aes=has_aes_instructions(),
+        advertise=settings.advertise,
     )
 
 

@@ -60,6 +60,13 @@ JOIN_OPTIONS = (
     Option("mtu", OptionKind.NUMBER, "N", "the interface's MTU, 576 to 9000; default: 1500"),
     Option("mac", OptionKind.TEXT, "MAC", "the interface's MAC; default: from the identity"),
     Option("port", OptionKind.NUMBER, "N", "the UDP port to bind; default: any"),
+    Option(
+        "advertise",
+        OptionKind.LIST,
+        "ADDR:PORT",
+        "an endpoint at which peers reach this edge, such as a forwarded port (repeatable)",
+    ),
+    Option("no-port-mapping", OptionKind.SWITCH, "", "do not ask the router for a port"),
     Option("relay-only", OptionKind.SWITCH, "", "never use a direct path"),
     Option("no-relay", OptionKind.SWITCH, "", "never send frames through a supernode"),
     Option("no-offload", OptionKind.SWITCH, "", "no GSO, GRO or TSO"),

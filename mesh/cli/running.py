@@ -1,6 +1,7 @@
 """An edge that runs: the engine and its driver, the TAP's addresses, and what the user is told."""
 
 import dataclasses
+import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from mesh.cli.progress import JoinFailed, JoinProgress
 from mesh.cli.reports import describe
 from mesh.cli.settings import JoinSettings
 from mesh.cli.supernodes import SupernodeTarget, SupernodeWatch
+from mesh.cli.values import HostPort
 from mesh.core.config import EdgeConfig
 from mesh.core.edge import EdgeEngine
 from mesh.datapath.vnet import encode_vnet_plain
@@ -33,6 +35,8 @@ from mesh.net import link
 from mesh.net.control import serve_control
 from mesh.net.driver import Driver
 from mesh.net.log_limit import LogLimit
+from mesh.net.portmap import MappedPorts, PortMapper
+from mesh.net.router import PortMapping
 from mesh.net.state import StateDir
 from mesh.net.tap import Tap
 from mesh.net.udp import UdpPort
@@ -45,6 +49,7 @@ from mesh.net.watch import (
     OverlayChanged,
     watch_links,
 )
+from mesh.snapshots import MappingView
 from mesh.wire.ethernet import arp_announcement
 from mesh.wire.messages import AddressMode
 
@@ -98,6 +103,7 @@ class RunningEdge:
         self._host_ports = {number: target.host_ports for number, target in enumerate(plan.targets)}
         self._names = [f"supernode {target}" for target in plan.targets]
         self._log_limit = LogLimit()
+        self._mapper = self._make_mapper()
         self._links_in, self._links_out = trio.open_memory_channel[LinkChange](64)
         self._addresses_changed = trio.Event()
         self._progress = JoinProgress(plan.targets)
@@ -122,6 +128,7 @@ class RunningEdge:
             started_at=trio.current_time(),
             drops=self._driver.counters.drops,
             invite=self.invite,
+            mapped=self._mapped_views,
             stop=self._stop.cancel,
         )
         self._dispatcher = Dispatcher(self._engine, self._driver, surroundings)
@@ -143,6 +150,7 @@ class RunningEdge:
                 await self._refresh_addresses()
                 for watch in self._watches:
                     nursery.start_soon(watch.run)
+                nursery.start_soon(self._mapper.run)
                 nursery.start_soon(self._follow_link)
                 nursery.start_soon(self._follow_addresses)
                 await watch_links(self._notice, tap_index=self._tap.index)
@@ -159,6 +167,8 @@ class RunningEdge:
         membership = self._plan.membership
         host_ports = self._host_ports[self._used_target]
         told = places_for_others(host_ports)
+        if self._plan.hosted_port:
+            told = (*told[:1], *self._mapped_places(), *told[1:])
         if not told:
             raise MeshError(
                 f"no invite: the supernode is known here as {host_ports[0]} only, which means"
@@ -291,12 +301,13 @@ class RunningEdge:
                 await self._overlay.restore()
             for watch in self._watches:
                 watch.wake()
+            self._mapper.wake()
 
     async def _refresh_addresses(self) -> None:
         """Tell the engine which addresses are candidates, and which networks never are."""
         local = await link.local_networks()
         # What the TAP has by DHCP, and the bridge that it is a port of, lead into the overlay too.
-        inside = {self._tap.index, await link.bridge_of(self._tap.index)}
+        inside = await self._overlay_indexes()
         candidates = [
             str(one.address.ip)
             for one in local
@@ -313,6 +324,9 @@ class RunningEdge:
                 self._plan.targets[0], host_ports=host_ports
             )
 
+    async def _overlay_indexes(self) -> set[int]:
+        return {self._tap.index, await link.bridge_of(self._tap.index)}
+
     def _tell_networks(self, candidates: list[str], overlays: list[str], now: float) -> None:
         ours = self._overlay.networks()
         self._engine.set_overlay_networks([*ours, *overlays])
@@ -325,3 +339,42 @@ class RunningEdge:
 
     def _set_supernode_endpoints(self, number: int, endpoints: list[Endpoint]) -> None:
         self._driver.step(lambda now: self._engine.set_supernode_endpoints(number, endpoints, now))
+
+    # Ports mapped by the router
+
+    def _make_mapper(self) -> PortMapper:
+        """Return what maps our ports, and those of the embedded supernode."""
+        plan, wanted = self._plan, []
+        for socket in (WellKnownSocket.UDP_IPV4, WellKnownSocket.UDP_IPV6):
+            ports = (
+                0 if plan.settings.relay_only else self._ports.get(socket, 0),
+                plan.hosted_port,
+            )
+            wanted.append(tuple(p for p in ports if p and plan.settings.port_mapping))
+        key = hashlib.blake2s(b"mesh port mapping nonces", key=plan.config.identity.private_bytes)
+        return PortMapper(
+            MappedPorts(*wanted), key.digest(), self._take_mappings, self._overlay_indexes
+        )
+
+    def _take_mappings(self, mappings: tuple[PortMapping, ...]) -> None:
+        ours = [one.external for one in mappings if one.inside.port != self._plan.hosted_port]
+        self._driver.step(lambda now: self._engine.set_mapped_endpoints(ours, now))
+
+    def _mapped_places(self) -> tuple[HostPort, ...]:
+        """Return where the router forwards to the embedded supernode."""
+        return tuple(
+            HostPort(*one.external)
+            for one in self._mapper.mappings
+            if one.inside.port == self._plan.hosted_port
+        )
+
+    def _mapped_views(self) -> list[MappingView]:
+        now = trio.current_time()
+        return [
+            MappingView(
+                protocol=one.protocol,
+                external=str(one.external),
+                expires_s=round(one.expires_at - now, 3),
+            )
+            for one in self._mapper.mappings
+        ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from mesh.addresses import MacAddress
+from mesh.addresses import Endpoint, MacAddress
 from mesh.cli import values
 from mesh.cli.invite import Invite, is_invite, parse_invite
 from mesh.cli.keys import read_key_file
@@ -62,6 +62,8 @@ class JoinSettings:
         mtu: bytes.
         mac: or None for the identity's.
         port: UDP; 0 for any.
+        advertise: endpoints known to reach this edge.
+        port_mapping: ask the router for a port.
         relay_only: never a direct path.
         no_relay: never through a supernode.
         offload: ask the kernel for super-frames.
@@ -81,6 +83,8 @@ class JoinSettings:
     mtu: int
     mac: MacAddress | None
     port: int
+    advertise: tuple[Endpoint, ...]
+    port_mapping: bool
     relay_only: bool
     no_relay: bool
     offload: bool
@@ -133,6 +137,8 @@ def load_join_settings(
         mtu=chosen.value("mtu", values.read_mtu, DEFAULT_MTU),
         mac=chosen.optional("mac", values.read_mac),
         port=chosen.value("port", values.read_port, 0),
+        advertise=chosen.several("advertise", values.read_endpoint),
+        port_mapping=not chosen.is_on("no-port-mapping"),
         relay_only=chosen.is_on("relay-only"),
         no_relay=chosen.is_on("no-relay"),
         offload=not chosen.is_on("no-offload"),
@@ -174,6 +180,10 @@ class _Chosen:
     def optional(self, name: str, read: Callable[[str], _Value]) -> _Value | None:
         given = self.given(name)
         return None if given is None else given.read(read)[0]
+
+    def several(self, name: str, read: Callable[[str], _Value]) -> tuple[_Value, ...]:
+        given = self.given(name)
+        return () if given is None else tuple(dict.fromkeys(given.read(read)))
 
     def is_on(self, name: str) -> bool:
         return self.given(name) is not None

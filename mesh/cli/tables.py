@@ -54,6 +54,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
         else Text("not connected", style="red")
     )
     drops = ", ".join(f"{reason} {count}" for reason, count in status["drops"].items() if count)
+    mapped = ", ".join(f"{one['external']} ({one['protocol']})" for one in status["mapped"])
     rows = [
         ("community", status["community"]),
         ("edge", f"{status['name']} ({status['id'][:12]})"),
@@ -68,6 +69,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
             ),
         ),
         ("seen as", f"{status['endpoint'] or '-'} (NAT: {status['nat']})"),
+        ("mapped", mapped or "-"),
         ("peers", str(status["peers"])),
         ("offload", "on" if status["offload"] else "off"),
         ("dropped", drops or "nothing"),

@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mesh.addresses import MacAddress, parse_mac
+from mesh.addresses import Endpoint, MacAddress, is_usable_candidate, parse_endpoint, parse_mac
 from mesh.constants import FINGERPRINT_BYTES, MAX_COMMUNITY_NAME_BYTES, MAX_NAME_BYTES
 
 MIN_MTU = 576  # bytes; what every IPv4 host must accept: RFC 791 section 3.1
@@ -142,6 +142,18 @@ def read_port(text: str, *, lowest: int = 0) -> int:
         any_port = " (0 means any)" if lowest == 0 else ""
         raise ValueError(f"{text!r} is not a port: a number from {lowest} to 65535{any_port}")
     return int(text)
+
+
+def read_endpoint(text: str) -> Endpoint:
+    """Read ``1.2.3.4:7777`` or ``[2001:db8::1]:7777``: where peers are to send to.
+
+    Raises:
+        ValueError: it is something else, or no machine's address.
+    """
+    endpoint = parse_endpoint(text)
+    if "%" in endpoint.host or not is_usable_candidate(endpoint):
+        raise ValueError(f"{text!r} is no address at which another machine can reach this one")
+    return endpoint
 
 
 def read_mtu(text: str) -> int:

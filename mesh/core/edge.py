@@ -64,6 +64,12 @@ class EdgeEngine:
                 if peer.sessions.current is not None:
                     peer.network_changed(now)
 
+    def set_mapped_endpoints(self, endpoints: list[Endpoint], now: float) -> None:
+        """Learn at which endpoints routers forward to our UDP ports; peers are told."""
+        if self._local.set_mapped(endpoints):
+            for peer in self._peers:
+                peer.say_hello(now, answer=False)
+
     def set_overlay_networks(self, networks: list[str]) -> None:
         """Learn the CIDR networks of overlays on this machine: no endpoint in them is tried."""
         self._local.set_overlays(networks)

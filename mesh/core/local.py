@@ -21,6 +21,7 @@ class LocalEndpoints:
 
     def __init__(self, advertise: tuple[Endpoint, ...]) -> None:
         self._advertise = advertise
+        self._mapped: list[Endpoint] = []
         self._local: list[Endpoint] = []
         self._overlays: list[Network] = []
         self._observed: deque[Endpoint] = deque(maxlen=OBSERVATIONS)
@@ -30,7 +31,8 @@ class LocalEndpoints:
     def candidates(self) -> tuple[Endpoint, ...]:
         """What to tell peers: at most 32, the advertised ones first."""
         seen = [self.seen_as] if self.seen_as is not None else []
-        return tuple(dict.fromkeys([*self._advertise, *self._local, *seen]))[:MAX_CANDIDATES]
+        ours = [*self._advertise, *self._mapped, *self._local]
+        return tuple(dict.fromkeys([*ours, *seen]))[:MAX_CANDIDATES]
 
     def set_addresses(self, addresses: list[str], port_ipv4: int, port_ipv6: int) -> bool:
         """Learn the addresses of the machine's interfaces; whether anything changed."""
@@ -39,6 +41,15 @@ class LocalEndpoints:
         ]
         local = [e for e in endpoints if e.port and "%" not in e.host and is_usable_candidate(e)]
         changed, self._local = local != self._local, local
+        return changed
+
+    def set_mapped(self, endpoints: list[Endpoint]) -> bool:
+        """Learn where routers forward to us; whether anything changed.
+
+        Nobody has authenticated a router: what may not be a candidate is left out.
+        """
+        usable = [e for e in endpoints if is_usable_candidate(e) and self.may_be_candidate(e)]
+        changed, self._mapped = usable != self._mapped, usable
         return changed
 
     def set_overlays(self, networks: list[str]) -> None:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Any, Final, TypeAlias, TypeVar
 
 import trio
@@ -78,6 +78,19 @@ class LocalAddress:
     is_overlay: bool
     is_up: bool
     is_multicast: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The router that a default route leads to.
+
+    Attributes:
+        host: its address, with ``%index`` if that is link-local IPv6.
+        index: of the interface that it is on.
+    """
+
+    host: str
+    index: int
 
 
 async def configure_link(
@@ -237,6 +250,11 @@ async def local_networks(exclude_indexes: Collection[int] = ()) -> list[LocalAdd
     return [address for address in addresses if address.index not in exclude_indexes]
 
 
+async def default_gateways() -> list[Gateway]:
+    """Return the routers of the default routes, of each family the kernel's favourite first."""
+    return await _in_thread(_default_gateways)
+
+
 async def link_is_up(index: int) -> bool | None:
     """Return whether an interface is set up, or None if there is none of that index."""
 
@@ -361,6 +379,18 @@ def _local_address(link: _Netlink, message: _Netlink) -> LocalAddress:
         is_up=is_running,
         is_multicast=bool(link["flags"] & _IFF_MULTICAST),
     )
+
+
+def _default_gateways(netlink: _Netlink) -> list[Gateway]:
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        routes = netlink.get_default_routes(family=family, table=_RT_TABLE_MAIN)
+        for route in sorted(routes, key=lambda route: route.get_attr("RTA_PRIORITY") or 0):
+            host, index = route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")
+            if host and index:  # not on a point-to-point link, nor with several ways at once
+                zone = f"%{index}" if ip_address(host).is_link_local and ":" in host else ""
+                found.append(Gateway(f"{host}{zone}", index))
+    return found
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from mesh.errors import MeshError
 from mesh.events import PathKind, ProbeAnswered
 from mesh.net.control import serve_control
 from mesh.net.paths import control_path
-from mesh.snapshots import EdgeView, FdbView, PeerView
+from mesh.snapshots import EdgeView, FdbView, MappingView, PeerView
 
 T = TypeVar("T")
 DESK, LAPTOP, LAPTOP_2 = EdgeId(b"\x01" * 16), EdgeId(b"\x02" * 16), EdgeId(b"\x03" * 16)
 RELAY = Endpoint("198.51.100.1", 7777)
 DIRECT = Endpoint("203.0.113.5", 4242)
+MAPPED = MappingView(protocol="pcp", external="5.6.7.8:4243", expires_s=7000.5)
 
 
 class ScriptedEngine:
@@ -124,6 +125,7 @@ class Edge:
             started_at=trio.current_time() - 5,
             drops=lambda: {"send_error": 7},
             invite=self._give_invite,
+            mapped=lambda: [MAPPED],
             stop=self.is_stopped.set,
         )
         dispatcher = Dispatcher(self.engine, BareDriver(), surroundings)
@@ -160,6 +162,7 @@ def test_status_as_json_is_one_document_with_the_drivers_additions(
     assert status["uptime_s"] >= 5
     assert status["version"] == mesh.__version__
     assert status["drops"] == {"malformed": 2, "send_error": 7}
+    assert status["mapped"] == [MAPPED]
 
 
 def test_peers_as_json_are_the_engines_view(edge: Edge, capsys: pytest.CaptureFixture[str]) -> None:

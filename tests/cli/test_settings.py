@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.addresses import Endpoint
 from mesh.cli.settings import JoinSettings, default_name, load_join_settings, runtime_dir
 from mesh.cli.sources import UsageError
 from mesh.cli.values import HostPort, SupernodeAddress
@@ -57,6 +58,8 @@ def test_nothing_said_means_the_defaults() -> None:
     assert settings.mtu == 1500
     assert settings.mac is None
     assert settings.port == 0
+    assert settings.advertise == ()
+    assert settings.port_mapping
     assert not settings.relay_only
     assert not settings.no_relay
     assert settings.offload
@@ -77,6 +80,8 @@ def test_every_flag_is_read() -> None:
             "mtu": "1400",
             "mac": "02:00:5e:10:00:01",
             "port": "5000",
+            "advertise": ["45.0.0.1:7801", "[2a0f::1]:7801", "45.0.0.1:7801"],
+            "no-port-mapping": True,
             "relay-only": True,
             "no-relay": False,
             "no-offload": True,
@@ -93,6 +98,8 @@ def test_every_flag_is_read() -> None:
     assert (settings.name, settings.tap, settings.address) == ("desk", "tap9", "10.1.2.3/24")
     assert (settings.mtu, settings.port) == (1400, 5000)
     assert settings.mac == bytes.fromhex("02005e100001")
+    assert settings.advertise == (Endpoint("45.0.0.1", 7801), Endpoint("2a0f::1", 7801))
+    assert not settings.port_mapping
     assert settings.relay_only
     assert not settings.offload
     assert not settings.broadcast_routes
@@ -115,6 +122,8 @@ def test_every_option_is_read_from_toml(tmp_path: Path) -> None:
         mtu = 1400
         mac = "02:00:5e:10:00:01"
         port = 5000
+        advertise = "45.0.0.1:7801"
+        no-port-mapping = true
         relay-only = false
         no-relay = true
         no-offload = true
@@ -131,6 +140,8 @@ def test_every_option_is_read_from_toml(tmp_path: Path) -> None:
     assert settings.key.secret == "s3cret"
     assert (settings.name, settings.tap, settings.address) == ("desk", "tap9", "none")
     assert (settings.mtu, settings.port) == (1400, 5000)
+    assert settings.advertise == (Endpoint("45.0.0.1", 7801),)
+    assert not settings.port_mapping
     assert settings.no_relay
     assert not settings.relay_only
     assert not settings.offload

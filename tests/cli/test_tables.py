@@ -31,6 +31,7 @@ STATUS: dict[str, Any] = {
     "endpoint": "5.6.7.8:9",
     "nat": "easy",
     "peers": 2,
+    "mapped": [],
     "drops": {"malformed": 3, "replayed": 0},
     "tap": "mesh0",
     "offload": False,
@@ -92,6 +93,14 @@ def test_the_status_shows_what_matters() -> None:
     for part in ("lan", "mesh0", "1.2.3.4:7777, connected, 3.0 ms", "easy", "malformed 3", "1 min"):
         assert part in shown
     assert "replayed" not in shown
+    assert "mapped     -" in shown
+
+
+def test_the_status_shows_mapped_ports() -> None:
+    out = io.StringIO()
+    mapped = [{"protocol": "pcp", "external": "45.0.0.1:7801", "expires_s": 7000.0}]
+    print_status({**STATUS, "mapped": mapped}, out)
+    assert "45.0.0.1:7801 (pcp)" in out.getvalue()
 
 
 def test_a_lost_supernode_shows() -> None:

@@ -15,6 +15,7 @@ READERS = (
     values.read_mac,
     values.read_interface_name,
     values.read_address,
+    values.read_endpoint,
     values.read_community,
     values.read_edge_name,
     values.read_secret,
@@ -188,3 +189,21 @@ def test_a_supernode_that_is_kept_reads_back_as_it_was() -> None:
 def test_a_broken_line_of_kept_supernodes_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         values.read_kept_supernode(line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vpn.example:7777",
+        "45.0.0.1",
+        "45.0.0.1:0",
+        "2a0f::1:7777",
+        "0.0.0.0:7777",
+        "127.0.0.1:7777",
+        "224.0.0.1:7777",
+        "[fe80::1%eth0]:7777",
+    ],
+)
+def test_what_no_peer_can_send_to_is_not_advertised(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        values.read_endpoint(text)
