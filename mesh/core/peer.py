@@ -1,23 +1,18 @@
 """One remote edge: handshakes, sessions, paths and messages; protocol sections 5, 6 and 12."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 from mesh import events
 from mesh.addresses import EdgeId, Endpoint, MacAddress, is_usable_candidate
 from mesh.constants import (
-    FRAGMENT_HEADER_BYTES,
-    INNER_HEADER_BYTES,
-    MAX_DATAGRAM_BYTES,
     PEER_SILENCE_TIMEOUT,
     PUNCH_TTL,
     REASSEMBLY_TIMEOUT,
-    RELAY_HEADER_BYTES,
-    TAG_BYTES,
-    TRANSPORT_HEADER_BYTES,
 )
 from mesh.core.context import Context
+from mesh.core.frame_sender import FrameSender
 from mesh.core.handshakes import PeerHandshake
 from mesh.core.outbox import Via
 from mesh.core.paths import Path, PathTable, Source
@@ -25,16 +20,12 @@ from mesh.core.timers import Timer
 from mesh.crypto.handshake import PeerInitiation
 from mesh.crypto.identity import edge_id_of
 from mesh.crypto.session import Session
-from mesh.datapath.fragment import Csum, Reassembler, cut
-from mesh.datapath.segment import segment_payload_bytes, split, splittable_layout
-from mesh.datapath.vnet import GSO_NONE, VIRTIO_NET_HEADER_BYTES, VnetFields
+from mesh.datapath.fragment import Reassembler
+from mesh.datapath.vnet import VnetFields
 from mesh.engine import Buffer, udp_socket_for
 from mesh.events import DropReason, PathKind
 from mesh.wire.datagram import PUNCH
 from mesh.wire.inner import (
-    PLAIN_FRAME_HEADER,
-    encode_fragment_header,
-    encode_frame_header,
     wrap_control,
 )
 from mesh.wire.messages import Bye, Hello, Member, Message, Ping, Pong, encode_message
@@ -45,11 +36,6 @@ HelloSource: TypeAlias = Callable[[bool], Hello]
 CandidateFilter: TypeAlias = Callable[[Endpoint], bool]
 """Whether an endpoint may be tried: never one inside an overlay of this machine."""
 
-DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - TRANSPORT_HEADER_BYTES - TAG_BYTES - INNER_HEADER_BYTES
-RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
-PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
-_PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
-_SEALED_OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + INNER_HEADER_BYTES + TAG_BYTES
 HELLO_RETRY_MIN = 0.25  # s
 HELLO_RETRY_DOUBLINGS = 3
 CROSSING_GRACE = 1.0  # s
@@ -88,7 +74,8 @@ class Peer:
         self.paths = PathTable(may_relay=not config.no_relay, may_be_direct=not config.relay_only)
         self.reassembler = Reassembler()
         self.last_heard_at = -math.inf
-        self.tx_bytes = self.rx_bytes = self.tx_frames = self.rx_frames = 0
+        self.sender = FrameSender(context)
+        self.rx_bytes = self.rx_frames = 0
         self._context = context
         self._hello = hello
         self._may_be_candidate = may_be_candidate
@@ -97,8 +84,6 @@ class Peer:
         self._hinted_at = -math.inf
         self._alive_since = -math.inf
         self._hellos_unanswered = 0
-        # Random, so that the peer does not take pieces after our restart for copies of old ones.
-        self._frame_number = int.from_bytes(context.entropy(2), "big")
         self._asked_tokens: dict[bytes, float] = {}
         self._reported: tuple[PathKind, Endpoint | None] = (PathKind.NONE, None)
 
@@ -413,7 +398,7 @@ class Peer:
     # Frames
 
     def send_frame(self, read: memoryview, fields: VnetFields, now: float) -> None:  # Hot path.
-        """Seal one frame or super-frame and send it by the ways in use, cut where it does not fit.
+        """Send one frame or super-frame by the ways in use.
 
         Args:
             read: one TAP read, virtio-net header and frame; it is written over.
@@ -433,87 +418,7 @@ class Peer:
         if not vias:
             self._context.drop(DropReason.NO_PATH)
             return
-        size = len(read) - VIRTIO_NET_HEADER_BYTES
-        is_relayed = vias[0].relay_id or len(vias) > 1
-        frame_bytes_max = RELAYED_FRAME_BYTES if is_relayed else DIRECT_FRAME_BYTES
-        if size > frame_bytes_max or fields[1] != GSO_NONE:
-            self._send_cut(session, read, fields, vias, frame_bytes_max)
-            return
-        self.tx_frames += 1
-        self.tx_bytes += size
-        csum_start = fields[4]
-        header = encode_frame_header(csum_start, fields[5]) if csum_start else PLAIN_FRAME_HEADER
-        # In front of the frame, over the virtio-net header: no copy of the frame.
-        read[_PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
-        self._seal_run(session, (read[_PLAINTEXT_START:],), size, size, vias)
-
-    def _send_cut(
-        self,
-        session: Session,
-        read: memoryview,
-        fields: VnetFields,
-        vias: tuple[Via, ...],
-        frame_bytes_max: int,
-    ) -> None:  # Hot path: once per super-frame.
-        """Split TCP into segments that fit, anything else into fragments."""
-        frame = read[VIRTIO_NET_HEADER_BYTES:]
-        layout = splittable_layout(frame, fields)
-        if layout is None:
-            if fields[1] == GSO_NONE:
-                self.tx_frames += 1
-                self.tx_bytes += len(frame)
-                self._send_pieces(session, frame, fields[4:6], vias)
-            else:
-                self._context.drop(DropReason.MALFORMED)
-            return
-        payload_bytes = segment_payload_bytes(layout, fields[3], frame_bytes_max)
-        if not payload_bytes:
-            self._context.drop(DropReason.FRAME_SIZE)
-            return
-        sum_bytes = len(frame) - layout.payload
-        count = -(-sum_bytes // payload_bytes)
-        frames_bytes = count * layout.payload + sum_bytes
-        self.tx_frames += count
-        self.tx_bytes += frames_bytes
-        plaintexts = split(read, layout, payload_bytes)
-        self._seal_run(session, plaintexts, frames_bytes, layout.payload + payload_bytes, vias)
-
-    def _seal_run(
-        self,
-        session: Session,
-        plaintexts: Iterable[memoryview],
-        frames_bytes: int,
-        frame_bytes: int,
-        vias: tuple[Via, ...],
-    ) -> None:  # Hot path.
-        """Seal frames of ``frame_bytes`` each (the last may be shorter) into one run and send it.
-
-        A second way gets copies of the same datagrams: a counter is never used twice.
-        """
-        outbox = self._context.outbox
-        envelope = outbox.envelope(vias[0]) if len(vias) == 1 else b""
-        overhead = _SEALED_OVERHEAD_BYTES + len(envelope)
-        count = -(-frames_bytes // frame_bytes)
-        run = outbox.room(frames_bytes + count * overhead)
-        session.seal_run(run, plaintexts, envelope)
-        segment_bytes = frame_bytes + overhead
-        if len(vias) == 1:
-            outbox.send_run(vias[0], run, segment_bytes)
-            return
-        for start in range(0, len(run), segment_bytes):
-            for via in vias:
-                outbox.send(via, run[start : start + segment_bytes])
-
-    def _send_pieces(
-        self, session: Session, frame: Buffer, csum: Csum, vias: tuple[Via, ...]
-    ) -> None:
-        pieces = cut(frame, PIECE_BYTES)
-        self._frame_number = (self._frame_number + 1) & 0xFFFF
-        for index, piece in enumerate(pieces):
-            inner = encode_fragment_header(self._frame_number, index, len(pieces), *csum)
-            datagram = session.seal(b"".join((inner, piece)))
-            for via in vias:
-                self._context.outbox.send(via, datagram)
+        self.sender.send(session, read, fields, vias)
 
     def schedule_reassembly(self, now: float) -> None:
         """See to it that incomplete frames do not stay."""

@@ -60,9 +60,9 @@ def peer_view(peer: Peer, now: float) -> PeerView:
             suite=session.suite.protocol_suffix if session is not None else "",
             age_s=round(now - session.created_at, 3) if session is not None else 0.0,
         ),
-        tx_bytes=peer.tx_bytes,
+        tx_bytes=peer.sender.sent_bytes,
         rx_bytes=peer.rx_bytes,
-        tx_frames=peer.tx_frames,
+        tx_frames=peer.sender.sent_frames,
         rx_frames=peer.rx_frames,
         last_seen_s=round(now - peer.last_heard_at, 3) if peer.is_up else None,
     )

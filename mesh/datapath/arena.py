@@ -2,7 +2,8 @@
 
 from mesh.errors import LocalError
 
-_CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
+"""What one piece can have at most: four times the largest super-frame."""
 
 
 class Arena:
@@ -11,7 +12,7 @@ class Arena:
     Bounded by what one step takes: room beyond the first chunk is forgotten with its last view.
     """
 
-    def __init__(self, chunk_bytes: int = _CHUNK_BYTES) -> None:
+    def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._chunk = memoryview(bytearray(chunk_bytes))
         self._position = 0
 

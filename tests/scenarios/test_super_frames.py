@@ -128,3 +128,15 @@ def test_a_super_frame_of_a_kind_we_never_asked_for_is_counted(
     world.run_for(0.5)
     assert not received(b)
     assert a.drops()["malformed"] == 1
+
+
+def test_a_super_frame_of_tiny_segments_is_dropped_and_counted(
+    world: World, trio: list[VirtualEdge]
+) -> None:
+    a, b, _ = trio
+    read = TcpFrame(bytes(60_000)).read(1)
+    read[10:22] = b.mac + a.mac
+    send(a, read)
+    world.run_for(0.5)
+    assert not received(b)
+    assert a.drops()["frame_size"] == 1

@@ -1,0 +1,140 @@
+"""Frames for one peer on their way out: cut to the path, sealed, queued; protocol section 8."""
+
+from collections.abc import Iterable
+
+from mesh.constants import (
+    FRAGMENT_HEADER_BYTES,
+    INNER_HEADER_BYTES,
+    MAX_DATAGRAM_BYTES,
+    RELAY_HEADER_BYTES,
+    TAG_BYTES,
+    TRANSPORT_HEADER_BYTES,
+)
+from mesh.core.context import Context
+from mesh.core.outbox import Via
+from mesh.crypto.session import Session
+from mesh.datapath.arena import CHUNK_BYTES
+from mesh.datapath.fragment import Csum, cut
+from mesh.datapath.segment import segment_payload_bytes, split, splittable_layout
+from mesh.datapath.vnet import GSO_NONE, VIRTIO_NET_HEADER_BYTES, VnetFields
+from mesh.engine import Buffer
+from mesh.events import DropReason
+from mesh.wire.inner import PLAIN_FRAME_HEADER, encode_fragment_header, encode_frame_header
+
+_OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + INNER_HEADER_BYTES + TAG_BYTES
+DIRECT_FRAME_BYTES = MAX_DATAGRAM_BYTES - _OVERHEAD_BYTES
+RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
+PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
+_PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
+
+
+class FrameSender:
+    """Turns frames and super-frames into runs of datagrams.
+
+    Attributes:
+        sent_frames: how many, the segments of a super-frame counted one by one.
+        sent_bytes: of these frames.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.sent_frames = self.sent_bytes = 0
+        self._context = context
+        self._outbox = context.outbox
+        # Random, so that the peer does not take pieces after our restart for copies of old ones.
+        self._frame_number = int.from_bytes(context.entropy(2), "big")
+
+    def send(
+        self, session: Session, read: memoryview, fields: VnetFields, vias: tuple[Via, ...]
+    ) -> None:  # Hot path.
+        """Seal one frame or super-frame and queue it, cut where it does not fit.
+
+        Args:
+            session: may seal.
+            read: one TAP read, virtio-net header and frame; it is written over.
+            fields: of that header, as `decode_vnet` returns them.
+            vias: the ways to take, one or two.
+        """
+        size = len(read) - VIRTIO_NET_HEADER_BYTES
+        is_relayed = vias[0].relay_id or len(vias) > 1
+        frame_bytes_max = RELAYED_FRAME_BYTES if is_relayed else DIRECT_FRAME_BYTES
+        if size > frame_bytes_max or fields[1] != GSO_NONE:
+            self._send_cut(session, read, fields, vias, frame_bytes_max)
+            return
+        self.sent_frames += 1
+        self.sent_bytes += size
+        csum_start = fields[4]
+        header = encode_frame_header(csum_start, fields[5]) if csum_start else PLAIN_FRAME_HEADER
+        # In front of the frame, over the virtio-net header: no copy of the frame.
+        read[_PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
+        self._seal_run(session, (read[_PLAINTEXT_START:],), size, size, vias)
+
+    def _send_cut(
+        self,
+        session: Session,
+        read: memoryview,
+        fields: VnetFields,
+        vias: tuple[Via, ...],
+        frame_bytes_max: int,
+    ) -> None:  # Hot path: once per super-frame.
+        """Split TCP into segments that fit, anything else into fragments."""
+        frame = read[VIRTIO_NET_HEADER_BYTES:]
+        layout = splittable_layout(frame, fields)
+        if layout is None:
+            if fields[1] == GSO_NONE:
+                self._send_pieces(session, frame, fields[4:6], vias)
+            else:
+                self._context.drop(DropReason.MALFORMED)
+            return
+        payload_bytes = segment_payload_bytes(layout, fields[3], frame_bytes_max)
+        if not payload_bytes:
+            self._context.drop(DropReason.FRAME_SIZE)
+            return
+        sum_bytes = len(frame) - layout.payload
+        count = -(-sum_bytes // payload_bytes)
+        frames_bytes = count * layout.payload + sum_bytes
+        if frames_bytes + count * (_OVERHEAD_BYTES + RELAY_HEADER_BYTES) > CHUNK_BYTES:
+            self._context.drop(DropReason.FRAME_SIZE)  # segments of a few bytes: nobody's TCP
+            return
+        self.sent_frames += count
+        self.sent_bytes += frames_bytes
+        plaintexts = split(read, layout, payload_bytes)
+        self._seal_run(session, plaintexts, frames_bytes, layout.payload + payload_bytes, vias)
+
+    def _seal_run(
+        self,
+        session: Session,
+        plaintexts: Iterable[memoryview],
+        frames_bytes: int,
+        frame_bytes: int,
+        vias: tuple[Via, ...],
+    ) -> None:  # Hot path.
+        """Seal frames of ``frame_bytes`` each (the last may be shorter) into one run and queue it.
+
+        A second way gets copies of the same datagrams: a counter is never used twice.
+        """
+        outbox = self._outbox
+        envelope = outbox.envelope(vias[0]) if len(vias) == 1 else b""
+        overhead = _OVERHEAD_BYTES + len(envelope)
+        count = -(-frames_bytes // frame_bytes)
+        run = outbox.room(frames_bytes + count * overhead)
+        session.seal_run(run, plaintexts, envelope)
+        segment_bytes = frame_bytes + overhead
+        if len(vias) == 1:
+            outbox.send_run(vias[0], run, segment_bytes)
+            return
+        for start in range(0, len(run), segment_bytes):
+            for via in vias:
+                outbox.send(via, run[start : start + segment_bytes])
+
+    def _send_pieces(
+        self, session: Session, frame: Buffer, csum: Csum, vias: tuple[Via, ...]
+    ) -> None:
+        self.sent_frames += 1
+        self.sent_bytes += len(frame)
+        pieces = cut(frame, PIECE_BYTES)
+        self._frame_number = (self._frame_number + 1) & 0xFFFF
+        for index, piece in enumerate(pieces):
+            inner = encode_fragment_header(self._frame_number, index, len(pieces), *csum)
+            datagram = session.seal(b"".join((inner, piece)))
+            for via in vias:
+                self._outbox.send(via, datagram)
