@@ -54,10 +54,9 @@ def scene(lab: Lab) -> Scene:
     host = lab.public_host("supernode", internet)
     supernode = Supernode(host, address_of(host))
     supernode.serve()
-    anna, bert = (
-        Edge(lab.public_host(name, internet), "hostile", "--supernode", supernode.endpoint)
-        for name in ("anna", "bert")
-    )
+    # Without offloads, so that the recording holds datagrams and not runs that the kernel never cut.
+    options = ("hostile", "--supernode", supernode.endpoint, "--no-offload")
+    anna, bert = (Edge(lab.public_host(name, internet), *options) for name in ("anna", "bert"))
     mallory = lab.public_host("mallory", internet)
     underlay = Agent(internet.host).wire(None)
     join_all(anna, bert)
