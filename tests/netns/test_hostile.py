@@ -54,7 +54,7 @@ def scene(lab: Lab) -> Scene:
     host = lab.public_host("supernode", internet)
     supernode = Supernode(host, address_of(host))
     supernode.serve()
-    # Without offloads, so that the recording holds datagrams and not runs that the kernel never cut.
+    # Without offloads: the recording is to hold datagrams, not runs that the kernel never cut.
     options = ("hostile", "--supernode", supernode.endpoint, "--no-offload")
     anna, bert = (Edge(lab.public_host(name, internet), *options) for name in ("anna", "bert"))
     mallory = lab.public_host("mallory", internet)
