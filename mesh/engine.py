@@ -37,6 +37,14 @@ class WellKnownSocket(enum.IntEnum):
     UDP_IPV6 = 1
 
 
+class Transport(enum.StrEnum):
+    """What carries datagrams between an edge and a supernode: the ``transport`` of the JSON."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    WEBSOCKET = "ws"
+
+
 def udp_socket_for(endpoint: Endpoint) -> SocketId:
     """Return the well-known socket whose family reaches ``endpoint``."""
     return WellKnownSocket.UDP_IPV6 if ":" in endpoint[0] else WellKnownSocket.UDP_IPV4
@@ -112,6 +120,10 @@ class Engine(Protocol):
         self, socket: SocketId, destination: Endpoint, errno: int, now: float
     ) -> None:
         """Learn that the kernel refused a send with ``errno``."""
+        ...
+
+    def socket_closed(self, socket: SocketId, now: float) -> None:
+        """Learn that a stream has ended (or a socket is gone): nothing can be sent there."""
         ...
 
     def stop(self, now: float) -> None:

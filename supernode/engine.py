@@ -124,6 +124,10 @@ class SupernodeEngine:
         del socket, destination, errno, now
         self._count_drop(DropReason.SEND_ERROR, 1)
 
+    def socket_closed(self, socket: SocketId, now: float) -> None:
+        """Nothing to do: an edge that cannot be reached falls silent and expires."""
+        del socket, now
+
     def stop(self, now: float) -> None:
         """Tell every edge that we stop."""
         self._registrar.say_goodbye(now)

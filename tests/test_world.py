@@ -58,6 +58,9 @@ class EchoEngine:
     ) -> None:
         self.refused.append((socket, destination, error, now))
 
+    def socket_closed(self, socket: int, now: float) -> None:
+        raise NotImplementedError
+
     def stop(self, now: float) -> None:
         pass
 

@@ -115,6 +115,10 @@ class EdgeEngine:
             if peer.paths.find(via) is not None:
                 peer.send_failed(via, now)
 
+    def socket_closed(self, socket: SocketId, now: float) -> None:
+        """Learn that a stream has ended, or that an extra socket is gone."""
+        del socket, now  # nothing has been opened by this engine yet
+
     def handle_timers(self, now: float) -> None:
         """Do what is due."""
         for timer, owner in self._context.timers.pop_due(now):

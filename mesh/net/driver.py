@@ -7,6 +7,7 @@ lent until the next call into it, so nothing here awaits between a call and the 
 
 import errno
 import functools
+import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,8 +21,9 @@ from mesh.errors import DeviceUnavailable, MeshError, StateError
 from mesh.events import Event
 from mesh.net.counters import DriverCounters, count_error
 from mesh.net.log_limit import LogLimit
+from mesh.net.port import Port, PortClosed
 from mesh.net.tap import TAP_READ_BYTES, Tap
-from mesh.net.udp import RECEIVE_BUFFER_BYTES, UdpPort
+from mesh.net.udp import RECEIVE_BUFFER_BYTES
 
 T = TypeVar("T")
 
@@ -47,6 +49,9 @@ BURST_GAP: Final = 0.0001
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that ``on_event`` has at the end for what is still to be reported."""
 
+FIRST_ADDED_SOCKET_ID: Final = 1000
+"""Numbers below are for the sockets that a driver is made with."""
+
 _ERROR_ROUNDS: Final = 3
 
 _log = logging.getLogger(__name__)
@@ -65,7 +70,7 @@ class Driver:
     def __init__(
         self,
         engine: Engine,
-        sockets: Mapping[SocketId, UdpPort],
+        sockets: Mapping[SocketId, Port],
         tap: Tap | None = None,
         *,
         on_event: OnEvent | None = None,
@@ -86,7 +91,10 @@ class Driver:
         """
         self.counters = DriverCounters()
         self._engine = engine
-        self._ports = dict(sockets)
+        self._ports: dict[SocketId, Port] = dict(sockets)
+        self._socket_ids = itertools.count(FIRST_ADDED_SOCKET_ID)
+        # One for all: what is read is taken in and drained before anything else is read.
+        self._buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
         self._tap = tap
         self._frame_engine = cast("FrameEngine", engine) if tap is not None else None
         self._on_event = on_event
@@ -130,6 +138,22 @@ class Driver:
             self._drain()
         return result
 
+    def new_socket_id(self) -> SocketId:
+        """Return a number for a port to be added; none is given twice."""
+        return next(self._socket_ids)
+
+    def add_port(self, port: Port) -> None:
+        """Own one more port from now on, under a number that no other has; not before `run`."""
+        self._ports[port.socket_id] = port
+        if self._nursery is not None:
+            self._nursery.start_soon(self._read_socket, port)
+
+    def remove_port(self, socket_id: SocketId) -> None:
+        """Close a port that the engine does not need any more; harmless the second time."""
+        port = self._ports.pop(socket_id, None)
+        if port is not None:
+            port.close()
+
     # Tasks
 
     async def _run_readers(self, task_status: trio.TaskStatus[None]) -> None:
@@ -144,10 +168,15 @@ class Driver:
                 task_status.started()
                 self._drain()  # what the engine had to say at its birth
 
-    async def _read_socket(self, port: UdpPort) -> None:
-        buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
-        read = functools.partial(self._receive_datagrams, port, buffer)
-        await self._read(port.wait_readable, read)
+    async def _read_socket(self, port: Port) -> None:
+        read = functools.partial(self._receive_datagrams, port, self._buffer)
+        try:
+            await self._read(port.wait_readable, read)
+        except trio.ClosedResourceError:
+            return  # removed
+        except PortClosed:
+            self.remove_port(port.socket_id)
+            self.step(lambda now: self._engine.socket_closed(port.socket_id, now))
 
     async def _read_tap(self, tap: Tap) -> None:
         buffer = memoryview(bytearray(TAP_READ_BYTES))
@@ -214,7 +243,7 @@ class Driver:
 
     # Input
 
-    def _receive_datagrams(self, port: UdpPort, buffer: memoryview, limit: int) -> int:
+    def _receive_datagrams(self, port: Port, buffer: memoryview, limit: int) -> int:
         # Hot path.
         bytes_left = BYTES_PER_WAKEUP
         for reads in range(limit):

@@ -14,6 +14,7 @@ from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, SocketId
 from mesh.errors import ConfigError, StateError
 from mesh.events import Event, LeaseGranted, PeerDown, PeerUp
 from mesh.net.driver import READS_PER_WAKEUP, Driver, OnEvent
+from mesh.net.port import PortClosed
 from mesh.net.udp import UdpPort, open_udp
 
 LEASE = LeaseGranted(bytes(32), EdgeId(bytes(16)), "10.20.0.2/22")
@@ -27,6 +28,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.errors: list[tuple[Endpoint, int]] = []
+        self.closed: list[SocketId] = []
         self.timers_at: list[float] = []
         self.timer_at = math.inf
         self.stopped = False
@@ -66,6 +68,10 @@ class ScriptedEngine:
     ) -> None:
         self._enter(now)
         self.errors.append((destination, errno))
+
+    def socket_closed(self, socket: SocketId, now: float) -> None:
+        self._enter(now)
+        self.closed.append(socket)
 
     def stop(self, now: float) -> None:
         self._enter(now)
@@ -120,6 +126,48 @@ def test_a_datagram_reaches_the_engine_and_its_answer_comes_back() -> None:
                     assert await client.recv(100) == text
         assert driver.counters.datagram_batches_received == 2
         assert driver.counters.datagram_batches_sent == 2
+
+    trio.run(main)
+
+
+def test_a_port_added_while_running_is_read_and_written_until_it_is_removed() -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (driver, _):
+            added = open_udp(socket.AF_INET, "127.0.0.1", socket_id=driver.new_socket_id())
+            driver.add_port(added)
+            with await open_client() as client:
+                await client.sendto(b"one", added.local)
+                assert await client.recv(100) == b"one"
+            driver.remove_port(added.socket_id)
+            driver.remove_port(added.socket_id)
+            assert added.fileno() == -1
+            driver.step(lambda _: engine.say(b"x", Endpoint("127.0.0.1", 9), added.socket_id))
+            await wait_all_tasks_blocked()
+        assert driver.counters.send_errors == {"EAFNOSUPPORT": 1}
+        assert engine.closed == []
+
+    trio.run(main)
+
+
+def test_the_engine_is_told_of_a_port_that_came_to_its_end() -> None:
+    class EndingPort(UdpPort):
+        def receive_into(self, buffer: memoryview) -> ReceivedDatagrams | None:
+            if super().receive_into(buffer) is not None:
+                raise PortClosed
+            return None
+
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (driver, _):
+            bound = open_udp(socket.AF_INET, "127.0.0.1")
+            ending = EndingPort(bound._socket, 9)
+            driver.add_port(ending)
+            with await open_client() as client:
+                await client.sendto(b"the end", ending.local)
+                await wait_all_tasks_blocked(0.01)
+            assert engine.closed == [9]
+            assert ending.fileno() == -1
 
     trio.run(main)
 

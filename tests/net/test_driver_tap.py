@@ -63,6 +63,9 @@ class TapEngine:
     def receive_send_error(self, *_: object) -> None:
         raise NotImplementedError
 
+    def socket_closed(self, *_: object) -> None:
+        raise NotImplementedError
+
     def stop(self, _: float) -> None:
         self.stopped = True
 
