@@ -9,8 +9,10 @@
 Homes all use the same private network, as homes do: a peer's LAN address is often one's own.
 """
 
+import enum
 import itertools
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+import sys
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,6 +20,14 @@ from tests.netns.namespaces import Host, UserNamespace
 from tests.netns.nats import Nat, ruleset
 
 HOME_NETWORK: Final = IPv4Network("192.168.1.0/24")
+_FORGET_FLOWS = Path(__file__).with_name("forget_flows.py")
+
+
+class Refusal(enum.Enum):
+    """What a firewall on the way does with what it does not let through, as nft calls it."""
+
+    DROP = "drop"
+    REJECT = "reject with icmpx admin-prohibited"
 
 
 class Uplink(Protocol):
@@ -25,6 +35,10 @@ class Uplink(Protocol):
 
     def attach(self, host: Host, interface: str) -> IPv4Address:
         """Plug in ``host``; return the address it got."""
+        ...
+
+    def spare_address(self, current: IPv4Address) -> IPv4Address:
+        """Return another address that is free where ``current`` is in use."""
         ...
 
 
@@ -62,9 +76,35 @@ class Internet:
             )
         return IPv4Address(f"45.0.{number}.2")
 
+    def spare_address(self, current: IPv4Address) -> IPv4Address:
+        """Return the next address: every machine is alone in its network."""
+        return current + 1
+
     def route(self, network: IPv4Network | IPv6Network, via: str) -> None:
         """Send what is for ``network`` to the machine that has the address ``via``."""
-        self.host.ip(f"route add {network} via {via}")
+        self.host.ip(f"route replace {network} via {via}")
+
+    def block(self, left: object, right: object, refusal: Refusal = Refusal.DROP) -> None:
+        """Let nothing pass between two addresses or networks, either way, until `unblock`."""
+        rules = "\n".join(
+            f"    ip saddr {source} ip daddr {destination} {refusal.value}"
+            for source, destination in ((left, right), (right, left))
+        )
+        self.host.nft(_BLOCKS.format(rules=rules))
+
+    def unblock(self) -> None:
+        """Let everything pass again."""
+        self.host.nft("table inet blocks\ndelete table inet blocks\n")
+
+
+_BLOCKS = """
+table inet blocks {{
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+{rules}
+  }}
+}}
+"""
 
 
 class Lan:
@@ -96,29 +136,88 @@ class Lan:
             host.ip(f"route add default via {self.gateway}")
         return address
 
+    def spare_address(self, _current: IPv4Address) -> IPv4Address:
+        """Return an address that nobody has had."""
+        return next(self._addresses)
+
 
 class Home:
     """A router with a NAT of some kind, and the LAN behind it.
 
     Attributes:
         router: its namespace, with ``wan0`` and ``lan0``.
+        nat: its kind.
         public_address: the router's address on ``wan0``.
         lan: what its machines are plugged into.
     """
 
     def __init__(self, router: Host, uplink: Uplink, nat: Nat, network: IPv4Network) -> None:
         self.router = router
+        self.nat = nat
         self.public_address = uplink.attach(router, "wan0")
+        self._uplink = uplink
+        self._udp_timeout: int | None = None
         router.sysctl({"net/ipv4/ip_forward": "1"})
         self.lan = Lan(router, network, network[1])
-        router.nft(ruleset(nat, str(self.public_address)))
-        if nat is Nat.FIREWALL:
-            assert isinstance(uplink, Internet), "public addresses are routed by the internet"
-            uplink.route(network, str(self.public_address))
+        self._load_rules()
+
+    def _load_rules(self) -> None:
+        """Set up the NAT from nothing, as a router does that has just started."""
+        rules = ruleset(self.nat, str(self.public_address), self._udp_timeout)
+        self.router.nft("flush ruleset\n" + rules)
+        if self.nat is Nat.FIREWALL:
+            assert isinstance(self._uplink, Internet), "the internet routes public addresses"
+            self._uplink.route(self.lan.network, str(self.public_address))
 
     def attach(self, host: Host, interface: str = "eth0") -> IPv4Address:
         """Plug ``host`` into the LAN."""
         return self.lan.attach(host, interface)
+
+    def spare_address(self, current: IPv4Address) -> IPv4Address:
+        """Return an address of the LAN that nobody has had."""
+        return self.lan.spare_address(current)
+
+    # What befalls home routers
+
+    def set_udp_timeout(self, seconds: int) -> None:
+        """Have idle UDP mappings forgotten after so long."""
+        self._udp_timeout = seconds
+        names = ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream")
+        self.router.sysctl({f"net/netfilter/{name}": str(seconds) for name in names})
+        self._load_rules()
+
+    def flush_conntrack(self) -> None:
+        """Forget every mapping, as a router that is restarted; its links stay up."""
+        self._load_rules()
+        self.router.run(sys.executable, "-I", "-S", str(_FORGET_FLOWS))
+
+    def power_off(self) -> None:
+        """Take both cables of the router down, and its memory with them."""
+        self.router.ip("link set wan0 down", "link set lan0 down")
+        self.flush_conntrack()
+
+    def power_on(self) -> None:
+        """Come back as before, with a new mapping for everybody."""
+        self.router.ip("link set wan0 up", "link set lan0 up")
+        self._add_default_route()
+
+    def change_public_address(self) -> IPv4Address:
+        """Get another address from the provider, as after a reconnect; return it."""
+        before, self.public_address = (
+            self.public_address,
+            self._uplink.spare_address(self.public_address),
+        )
+        self.router.ip(
+            f"address delete {before}/24 dev wan0",
+            f"address add {self.public_address}/24 broadcast + dev wan0",
+        )
+        self._add_default_route()
+        self.flush_conntrack()
+        return self.public_address
+
+    def _add_default_route(self) -> None:
+        gateway = IPv4Interface(f"{self.public_address}/24").network[1]
+        self.router.ip(f"route replace default via {gateway}")
 
 
 class Lab:
@@ -177,6 +276,11 @@ class Lab:
         for host in self._hosts.values():
             host.close()
         self._user_namespace.close()
+
+
+def unplug(host: Host, interface: str = "eth0") -> None:
+    """Pull a cable out for good: the interface is gone, as a USB adapter is."""
+    host.ip(f"link delete {interface}")
 
 
 def plug(left: Host, left_interface: str, right: Host, right_interface: str) -> None:

@@ -33,11 +33,20 @@ class Nat(enum.Enum):
 SEQUENTIAL_FIRST_PORT = 30000
 SEQUENTIAL_PORTS = 500
 CHANGED_PORTS = (20000, 29999)
+CONE_TIMEOUT = 300  # s
 
 
-def ruleset(kind: Nat, public_address: str) -> str:
-    """Return what to load with ``nft --file`` on the router."""
-    return _INPUT[kind is Nat.REJECTING] + _FORWARD[kind] + _nat_rules(kind, public_address)
+def ruleset(kind: Nat, public_address: str, udp_timeout: int | None = None) -> str:
+    """Return what to load with ``nft --file`` on the router.
+
+    Args:
+        kind: of NAT or firewall.
+        public_address: of ``wan0``.
+        udp_timeout: seconds after which a cone NAT closes to strangers; what conntrack knows has
+            timeouts of its own.
+    """
+    nat = _nat_rules(kind, public_address, udp_timeout or CONE_TIMEOUT)
+    return _INPUT[kind is Nat.REJECTING] + _FORWARD[kind] + nat
 
 
 # Dropping in INPUT means that a probe to a port that is not mapped yet leaves no conntrack entry,
@@ -74,11 +83,11 @@ _CONE = """
 table ip cone {{
   map mapped {{
     type inet_service : ipv4_addr . inet_service
-    flags dynamic,timeout; size 65535; timeout 5m
+    flags dynamic,timeout; size 65535; timeout {timeout}s
   }}
   set contacted {{
     type inet_service . ipv4_addr
-    flags dynamic,timeout; size 65535; timeout 5m
+    flags dynamic,timeout; size 65535; timeout {timeout}s
   }}
   chain learn {{
     type filter hook postrouting priority srcnat + 1;
@@ -87,7 +96,7 @@ table ip cone {{
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat;
-    iifname "wan0" {filter} dnat ip to udp dport map @mapped
+    iifname "wan0" ip daddr {address} {filter} dnat ip to udp dport map @mapped
   }}
 }}
 """
@@ -102,7 +111,7 @@ table ip nat {{
 """
 
 
-def _nat_rules(kind: Nat, public_address: str) -> str:
+def _nat_rules(kind: Nat, public_address: str, timeout: int) -> str:
     if kind is Nat.FIREWALL:
         return ""
     first_port, last_port = CHANGED_PORTS
@@ -112,10 +121,13 @@ def _nat_rules(kind: Nat, public_address: str) -> str:
         Nat.SYMMETRIC_SEQUENTIAL: _sequential(public_address),
     }.get(kind, "masquerade")
     inbound = {
-        Nat.FULL_CONE: _CONE.format(filter=""),
-        Nat.ADDRESS_RESTRICTED: _CONE.format(filter="udp dport . ip saddr @contacted"),
-    }.get(kind, "")
-    return _SOURCE_NAT.format(statement=statement) + inbound
+        Nat.FULL_CONE: "",
+        Nat.ADDRESS_RESTRICTED: "udp dport . ip saddr @contacted",
+    }.get(kind)
+    cone = ""
+    if inbound is not None:
+        cone = _CONE.format(address=public_address, filter=inbound, timeout=timeout)
+    return _SOURCE_NAT.format(statement=statement) + cone
 
 
 def _sequential(public_address: str) -> str:

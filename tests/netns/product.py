@@ -1,6 +1,8 @@
 """The programs under test as processes on machines of the lab, with folders of their own."""
 
+import itertools
 import json
+import math
 import re
 import signal
 import subprocess
@@ -267,26 +269,81 @@ class Edge(Program):
         return time.monotonic() - began_at
 
 
+@dataclass(frozen=True)
+class Pings:
+    """What became of a stream of pings, by sequence number; times are on `time.time`'s clock.
+
+    Attributes:
+        sent: how many were sent, without those of the last half second that were not answered:
+            they may have been on their way.
+        sent_at: when those that were answered left.
+        answered_at: when their answers came.
+        lost: those without an answer.
+    """
+
+    sent: int
+    sent_at: dict[int, float]
+    answered_at: dict[int, float]
+    lost: list[int]
+
+    @property
+    def longest_gap(self) -> float:
+        """The longest time in seconds between two answers."""
+        moments = sorted(self.answered_at.values())
+        return max((b - a for a, b in itertools.pairwise(moments)), default=math.inf)
+
+    def returned_after(self, moment: float) -> float:
+        """Return the seconds from ``moment`` to the end of the last gap of 0.3 s or more.
+
+        That is when traffic flowed again for good; 0 where it never stopped.
+        """
+        moments = [moment, *sorted(at for at in self.answered_at.values() if at > moment)]
+        gaps = [after for before, after in itertools.pairwise(moments) if after - before > 0.3]
+        return gaps[-1] - moment if gaps else 0.0
+
+    def __str__(self) -> str:
+        lost = f"lost {self.lost}" if self.lost else "none lost"
+        return f"{self.sent} sent, {lost}, longest gap {self.longest_gap:.2f} s"
+
+
 class PingStream:
-    """A ping every ``interval`` seconds, to be ended and counted."""
+    """A ping every ``interval`` seconds, to be ended and looked at."""
 
     def __init__(self, source: Edge, destination: Edge, interval: float = 0.1) -> None:
-        self._process = source.host.popen(
-            "ping", "-n", f"-i{interval}", "-W2", destination.ip, stdout=subprocess.PIPE
-        )
+        self._interval = interval
+        self._output = source.host.files / f"pings-{next(_stream_numbers)}"
+        with self._output.open("w") as file:  # a pipe would fill up and stop a long stream
+            self._process = source.host.popen(
+                "ping", "-n", "-D", f"-i{interval}", "-W2", destination.ip, stdout=file.fileno()
+            )
 
     def end(self) -> tuple[int, int]:
-        """Return how many were sent and how many answered.
+        """Return how many were sent and how many answered; see `finish`."""
+        pings = self.finish()
+        return pings.sent, len(pings.answered_at)
 
-        The last one may still be on its way when the stream ends, and does not count as sent.
-        """
+    def finish(self) -> Pings:
+        """End the stream and tell what became of every ping."""
         self._process.send_signal(signal.SIGINT)
-        said, _ = self._process.communicate(timeout=10)
-        numbers = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        self._process.wait(timeout=10)
+        said = self._output.read_text()
+        numbers = re.search(r"(\d+) packets transmitted", said)
         assert numbers, said
-        sent, received = int(numbers[1]), int(numbers[2])
-        last_answered = max((int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", said)), default=0)
-        return (sent - 1 if last_answered == sent - 1 else sent), received
+        sent = int(numbers[1])
+        answered_at: dict[int, float] = {}
+        sent_at: dict[int, float] = {}
+        for moment, number, rtt_ms in _ANSWER.findall(said):
+            answered_at.setdefault(int(number), float(moment))
+            sent_at.setdefault(int(number), float(moment) - float(rtt_ms) / 1000)
+        sent = max(sent - max(1, round(0.5 / self._interval)), *answered_at, 0)
+        lost = [number for number in range(1, sent + 1) if number not in answered_at]
+        return Pings(sent, sent_at, answered_at, lost)
+
+
+_ANSWER = re.compile(
+    r"^\[([\d.]+)\] \d+ bytes from .*icmp_seq=(\d+) ttl=.*time=([\d.]+) ms", re.MULTILINE
+)
+_stream_numbers = itertools.count()
 
 
 def join_all(*edges: Edge, sessions: bool = True) -> None:
