@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from tests.netns.namespaces import Host, UserNamespace
-from tests.netns.nats import Nat, ruleset
+from tests.netns.nats import Nat, hairpin, ruleset
 
 HOME_NETWORK: Final = IPv4Network("192.168.1.0/24")
+CARRIER_NETWORK: Final = IPv4Network("100.64.0.0/24")
 _FORGET_FLOWS = Path(__file__).with_name("forget_flows.py")
 
 
@@ -57,6 +58,7 @@ class Internet:
 
     def _make_router(self) -> None:
         self.host.sysctl({"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"})
+        self.host.nft(_MANY_HOPS)
 
     def attach(self, host: Host, interface: str = "wan0") -> IPv4Address:
         """Give ``host`` a link, a public address (and an IPv6 one) and a default route."""
@@ -96,6 +98,18 @@ class Internet:
         """Let everything pass again."""
         self.host.nft("table inet blocks\ndelete table inet blocks\n")
 
+
+# One router is two hops from anybody to anybody: what is sent with a low hop limit on purpose, to
+# die on the way, would arrive.
+_MANY_HOPS = """
+table inet hops {
+  chain prerouting {
+    type filter hook prerouting priority raw; policy accept;
+    ip ttl < 8 ip ttl set 1
+    ip6 hoplimit 2-8 ip6 hoplimit set 1
+  }
+}
+"""
 
 _BLOCKS = """
 table inet blocks {{
@@ -151,8 +165,18 @@ class Home:
         lan: what its machines are plugged into.
     """
 
-    def __init__(self, router: Host, uplink: Uplink, nat: Nat, network: IPv4Network) -> None:
+    def __init__(
+        self,
+        router: Host,
+        uplink: Uplink,
+        nat: Nat,
+        network: IPv4Network,
+        *,
+        hairpin: bool = False,
+    ) -> None:
+        """Build it; ``hairpin`` lets its machines reach each other by their public endpoints."""
         self.router = router
+        self._hairpin = hairpin
         self.nat = nat
         self.public_address = uplink.attach(router, "wan0")
         self._uplink = uplink
@@ -164,6 +188,8 @@ class Home:
     def _load_rules(self) -> None:
         """Set up the NAT from nothing, as a router does that has just started."""
         rules = ruleset(self.nat, str(self.public_address), self._udp_timeout)
+        if self._hairpin:
+            rules += hairpin(str(self.public_address))
         self.router.nft("flush ruleset\n" + rules)
         if self.nat is Nat.FIREWALL:
             assert isinstance(self._uplink, Internet), "the internet routes public addresses"
@@ -251,9 +277,13 @@ class Lab:
         network = HOME_NETWORK
         if nat is Nat.FIREWALL:
             network = IPv4Network(f"44.{next(self._public_networks)}.0.0/24")
-        elif isinstance(uplink, Home):
+        elif isinstance(uplink, Home) and uplink.lan.network == HOME_NETWORK:
             network = IPv4Network("192.168.2.0/24")
         return Home(self.host(name), uplink, nat, network)
+
+    def carrier(self, name: str, internet: Internet, nat: Nat, *, hairpin: bool = False) -> Home:
+        """Return a new provider's NAT, to be the uplink of homes (RFC 6598 addresses)."""
+        return Home(self.host(name), internet, nat, CARRIER_NETWORK, hairpin=hairpin)
 
     def home_host(self, name: str, home: Home) -> Host:
         """Return a new machine on ``eth0`` of a home."""

@@ -16,7 +16,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-_DIE_WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
+# Who asks for the signal when the tests have died already would wait for it for ever.
+_UNLESS_ORPHANED = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 _SAY_WHEN_READY = ("sh", "-c", "echo ready; exec sleep infinity")
 _USER_NAMESPACE = ("--user", "--map-root-user")
 
@@ -96,7 +97,7 @@ class Host:
         """Return the command that runs ``command`` on this machine."""
         # --root: entering a mount namespace leaves a chroot, as package builders test in.
         entry = ("nsenter", f"--target={self.pid}", "--net", "--mount", "--root", "--")
-        return [*self._outer, *entry, *_DIE_WITH_THE_TESTS, *command]
+        return [*self._outer, *entry, *_dying_with_the_tests(*command)]
 
     def run(
         self,
@@ -213,6 +214,12 @@ class UserNamespace:
             self._holder.wait()
 
 
+def _dying_with_the_tests(*command: str) -> list[str]:
+    """Return the command that runs ``command`` so that it does not outlive this process."""
+    prefix = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _UNLESS_ORPHANED)
+    return [*prefix, str(os.getpid()), *command]
+
+
 def _hold(unshare: Sequence[str]) -> subprocess.Popen[str]:
     """Start a process that does nothing but hold namespaces; return once they exist.
 
@@ -220,7 +227,7 @@ def _hold(unshare: Sequence[str]) -> subprocess.Popen[str]:
     death signal, so it is asked for last.
     """
     process = subprocess.Popen(
-        [*unshare, "--", *_DIE_WITH_THE_TESTS, *_SAY_WHEN_READY],
+        [*unshare, "--", *_dying_with_the_tests(*_SAY_WHEN_READY)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

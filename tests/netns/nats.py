@@ -49,6 +49,11 @@ def ruleset(kind: Nat, public_address: str, udp_timeout: int | None = None) -> s
     return _INPUT[kind is Nat.REJECTING] + _FORWARD[kind] + nat
 
 
+def hairpin(public_address: str) -> str:
+    """Return what makes a full cone also turn around what its own machines send to it."""
+    return _HAIRPIN.format(address=public_address)
+
+
 # Dropping in INPUT means that a probe to a port that is not mapped yet leaves no conntrack entry,
 # which would take the port away from the mapping that the machine inside is about to make.
 _INPUT_DROPS = """
@@ -97,6 +102,22 @@ table ip cone {{
   chain prerouting {{
     type nat hook prerouting priority dstnat;
     iifname "wan0" ip daddr {address} {filter} dnat ip to udp dport map @mapped
+  }}
+}}
+"""
+
+# The source is translated as well (RFC 4787, REQ-9), to the same port as towards the world.
+_HAIRPIN = """
+table ip cone {{
+  chain turn {{
+    type nat hook prerouting priority dstnat;
+    iifname "lan0" ip daddr {address} dnat ip to udp dport map @mapped
+  }}
+}}
+table ip nat {{
+  chain turned {{
+    type nat hook postrouting priority srcnat;
+    iifname "lan0" oifname "lan0" ct status dnat snat to {address}
   }}
 }}
 """

@@ -78,6 +78,10 @@ class UdpSocket:
             return None
         return Datagram(bytes.fromhex(got["data"]), (got["source"][0], got["source"][1]))
 
+    def another(self) -> "UdpSocket":
+        """Open one more on the same machine."""
+        return self._agent.udp()
+
     def close(self) -> None:
         """Close it."""
         self._agent.ask("close", number=self._number)

@@ -1,11 +1,9 @@
 """The lab itself: its NATs map and filter as their kind says, and it leaves nothing behind.
 
 ```
-                         server: two addresses, two ports each
-                            │
-   stranger ──────────── internet
-                            │
-     one home per kind of NAT, with one machine in it: it speaks from one socket only
+   server, two ports ──┐
+                   internet ── one machine of each kind, behind the NAT that the kind says
+   stranger ───────────┘
 ```
 """
 
@@ -19,163 +17,127 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.lab import Internet, Lab, address_of
+from tests.netns.kinds import Kind, connect
+from tests.netns.lab import Internet, Lab
 from tests.netns.namespaces import ROOT, Host
-from tests.netns.nats import CHANGED_PORTS, SEQUENTIAL_FIRST_PORT, Nat
-from tests.netns.sockets import Address, Agent, UdpSocket
+from tests.netns.nat_probe import Behaviour, Observers, Scope, passes
+from tests.netns.nats import CHANGED_PORTS, SEQUENTIAL_FIRST_PORT, SEQUENTIAL_PORTS, Nat
+from tests.netns.sockets import Agent
 
-SERVER_PORTS = (7001, 7002)
-EVERY_NAT = [kind for kind in Nat if kind is not Nat.UDP_BLOCKED]
-ENDPOINT_INDEPENDENT = [
-    Nat.FULL_CONE,
-    Nat.ADDRESS_RESTRICTED,
-    Nat.PORT_RESTRICTED,
-    Nat.PORT_CHANGED,
-    Nat.REJECTING,
-    Nat.FIREWALL,
-]
+INDEPENDENT, BY_ADDRESS, BY_ENDPOINT = Scope.NOTHING, Scope.ADDRESS, Scope.ENDPOINT
+BEHAVIOURS = {
+    Kind.OPEN: Behaviour(INDEPENDENT, INDEPENDENT),
+    Kind.FULL_CONE: Behaviour(INDEPENDENT, INDEPENDENT),
+    Kind.ADDRESS_RESTRICTED: Behaviour(INDEPENDENT, BY_ADDRESS),
+    Kind.PORT_RESTRICTED: Behaviour(INDEPENDENT, BY_ENDPOINT),
+    Kind.PORT_CHANGED: Behaviour(INDEPENDENT, BY_ENDPOINT, keeps_port=False),
+    Kind.REJECTING: Behaviour(INDEPENDENT, BY_ENDPOINT),
+    Kind.FIREWALL: Behaviour(INDEPENDENT, BY_ENDPOINT),
+    Kind.DOUBLE: Behaviour(INDEPENDENT, BY_ENDPOINT),
+    Kind.SEQUENTIAL: Behaviour(BY_ENDPOINT, BY_ENDPOINT, keeps_port=False, is_sequential=True),
+    Kind.SYMMETRIC: Behaviour(BY_ENDPOINT, BY_ENDPOINT, keeps_port=False),
+    Kind.DOUBLE_SYMMETRIC: Behaviour(BY_ENDPOINT, BY_ENDPOINT, keeps_port=False),
+}
 
 
 @dataclass
 class World:
-    """The internet and three sockets on it: two of the server's, one of a stranger."""
+    """The internet, those who look at the machines on it, and the machines, made when needed."""
 
     lab: Lab
     internet: Internet
-    server: Host
-    server_address: str
-    sockets: list[UdpSocket]
-    stranger: UdpSocket
+    observers: Observers
+    machines: dict[Kind, Host]
+
+    def machine(self, kind: Kind) -> Host:
+        if kind not in self.machines:
+            self.machines[kind] = connect(self.lab, self.internet, kind, kind.value)
+        return self.machines[kind]
 
 
 @pytest.fixture(scope="module")
 def world(lab: Lab) -> World:
     internet = lab.internet(has_ipv6=True)
-    server = lab.public_host("server", internet)
-    stranger = Agent(lab.public_host("stranger", internet)).udp()
-    agent = Agent(server)
-    sockets = [agent.udp(port=port) for port in SERVER_PORTS]
-    return World(lab, internet, server, address_of(server), sockets, stranger)
+    return World(lab, internet, Observers(lab, internet), {})
 
 
-@pytest.fixture(scope="module")
-def homes() -> dict[Nat, Host]:
-    return {}
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+def test_every_nat_maps_and_filters_as_its_name_says(world: World, kind: Kind) -> None:
+    assert world.observers.observe(Agent(world.machine(kind)).udp()) == BEHAVIOURS[kind]
 
 
-def _machine_behind(kind: Nat, world: World, homes: dict[Nat, Host]) -> Host:
-    if kind not in homes:
-        home = world.lab.home(f"router-{kind.value}", world.internet, kind)
-        homes[kind] = world.lab.home_host(f"h-{kind.value}", home)
-    return homes[kind]
+def test_ports_are_taken_from_where_they_are_said_to_come(world: World) -> None:
+    towards = world.observers.mapping_towards_server
+    changed = towards(Agent(world.machine(Kind.PORT_CHANGED)).udp())[1]
+    assert CHANGED_PORTS[0] <= changed <= CHANGED_PORTS[1]
+    sequential = towards(Agent(world.machine(Kind.SEQUENTIAL)).udp())[1]
+    assert SEQUENTIAL_FIRST_PORT <= sequential < SEQUENTIAL_FIRST_PORT + SEQUENTIAL_PORTS
 
 
-@pytest.fixture
-def inside(world: World, homes: dict[Nat, Host], request: pytest.FixtureRequest) -> UdpSocket:
-    """Return a socket on a machine behind the kind of NAT that the test is about."""
-    return Agent(_machine_behind(request.param, world, homes)).udp()
+def test_an_early_probe_spoils_the_mapping_of_a_rejecting_router_only(world: World) -> None:
+    observers = world.observers
+    for kind, is_spoilt in ((Kind.REJECTING, True), (Kind.PORT_RESTRICTED, False)):
+        inside = Agent(world.machine(kind)).udp()
+        public, port = observers.mapping_towards_server(inside)
+        assert not passes(observers.other_port, (public, port), inside)
+        assert (observers.mapping_towards_other_port(inside)[1] != port) == is_spoilt
 
 
-def _mapping_towards(world: World, inside: UdpSocket, port_index: int) -> Address:
-    """Send to one of the server's ports and return the source that the server saw."""
-    inside.send(b"hello", (world.server_address, SERVER_PORTS[port_index]))
-    seen = world.sockets[port_index].receive()
-    assert seen is not None
-    return seen.source
-
-
-def _passes(sender: UdpSocket, to: Address, receiver: UdpSocket, timeout: float = 0.2) -> bool:
-    sender.send(b"knock", to)
-    return receiver.receive(timeout) is not None
-
-
-@pytest.mark.parametrize("inside", EVERY_NAT, indirect=True, ids=lambda kind: kind.value)
-def test_an_answer_gets_through_every_nat(world: World, inside: UdpSocket) -> None:
-    mapped = _mapping_towards(world, inside, 0)
-    assert _passes(world.sockets[0], mapped, inside, 1.0)
-
-
-@pytest.mark.parametrize("inside", ENDPOINT_INDEPENDENT, indirect=True, ids=lambda kind: kind.value)
-def test_cone_nats_use_one_mapping_for_all_destinations(world: World, inside: UdpSocket) -> None:
-    assert _mapping_towards(world, inside, 0) == _mapping_towards(world, inside, 1)
-
-
-@pytest.mark.parametrize("inside", [Nat.SYMMETRIC], indirect=True)
-def test_a_symmetric_nat_uses_a_mapping_per_destination(world: World, inside: UdpSocket) -> None:
-    assert _mapping_towards(world, inside, 0) != _mapping_towards(world, inside, 1)
-
-
-@pytest.mark.parametrize("inside", [Nat.SYMMETRIC_SEQUENTIAL], indirect=True)
-def test_a_sequential_nat_takes_the_next_port(world: World, inside: UdpSocket) -> None:
-    first = _mapping_towards(world, inside, 0)[1]
-    assert first >= SEQUENTIAL_FIRST_PORT
-    assert _mapping_towards(world, inside, 1)[1] == first + 1
-
-
-@pytest.mark.parametrize("inside", [Nat.PORT_CHANGED], indirect=True)
-def test_a_port_changing_nat_changes_the_port(world: World, inside: UdpSocket) -> None:
-    port = _mapping_towards(world, inside, 0)[1]
-    assert CHANGED_PORTS[0] <= port <= CHANGED_PORTS[1]
-    assert port != inside.port
-
-
-@pytest.mark.parametrize("inside", EVERY_NAT, indirect=True, ids=lambda kind: kind.value)
-def test_strangers_pass_full_cones_only(
-    world: World, inside: UdpSocket, request: pytest.FixtureRequest
-) -> None:
-    mapped = _mapping_towards(world, inside, 0)
-    is_full_cone = Nat.FULL_CONE.value in request.node.name
-    assert _passes(world.stranger, mapped, inside) == is_full_cone
-
-
-@pytest.mark.parametrize("inside", EVERY_NAT, indirect=True, ids=lambda kind: kind.value)
-def test_another_port_of_a_known_address_passes_wide_filters_only(
-    world: World, inside: UdpSocket, request: pytest.FixtureRequest
-) -> None:
-    mapped = _mapping_towards(world, inside, 0)
-    is_wide = any(
-        kind.value in request.node.name for kind in (Nat.FULL_CONE, Nat.ADDRESS_RESTRICTED)
-    )
-    assert _passes(world.sockets[1], mapped, inside) == is_wide
-
-
-def test_an_early_probe_spoils_the_mapping_of_a_rejecting_router_only(
-    world: World, homes: dict[Nat, Host]
-) -> None:
-    for kind, is_spoilt in ((Nat.REJECTING, True), (Nat.PORT_RESTRICTED, False)):
-        inside = Agent(_machine_behind(kind, world, homes)).udp()
-        public, port = _mapping_towards(world, inside, 0)
-        world.sockets[1].send(b"early", (public, port))
-        assert inside.receive(0.1) is None
-        assert (_mapping_towards(world, inside, 1)[1] != port) == is_spoilt
-
-
-def test_blocked_udp_is_blocked_and_the_rest_is_not(world: World, homes: dict[Nat, Host]) -> None:
-    host = _machine_behind(Nat.UDP_BLOCKED, world, homes)
-    Agent(host).udp().send(b"hello", (world.server_address, SERVER_PORTS[0]))
-    assert world.sockets[0].receive(0.2) is None
-    host.run("ping", "-c1", "-W2", world.server_address)
+def test_blocked_udp_is_blocked_and_the_rest_is_not(world: World) -> None:
+    home = world.lab.home("blocked", world.internet, Nat.UDP_BLOCKED)
+    host = world.lab.home_host("h-blocked", home)
+    inside = Agent(host).udp()
+    assert not passes(inside, world.observers.server_endpoint, world.observers.server)
+    host.run("ping", "-c1", "-W2", world.observers.server_endpoint[0])
 
 
 def test_double_nat_maps_to_the_outer_router(world: World) -> None:
     outer = world.lab.home("outer", world.internet)
     inner = world.lab.home("inner", outer)
     inside = Agent(world.lab.home_host("deep", inner)).udp()
-    assert _mapping_towards(world, inside, 0)[0] == str(outer.public_address)
+    assert world.observers.mapping_towards_server(inside)[0] == str(outer.public_address)
+
+
+@pytest.mark.parametrize("hairpin", [False, True], ids=["without", "with"])
+def test_neighbours_meet_at_public_endpoints_with_hairpin_only(
+    world: World,
+    hairpin: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    name = f"hairpin-{hairpin}"
+    carrier = world.lab.carrier(name, world.internet, Nat.FULL_CONE, hairpin=hairpin)
+    left, right = (
+        Agent(world.lab.home_host(f"{name}-{n}", world.lab.home(f"{name}-home-{n}", carrier))).udp()
+        for n in range(2)
+    )
+    seen_left, seen_right = map(world.observers.mapping_towards_server, (left, right))
+    left.send(b"opens my own NAT", seen_right)
+    right.send(b"hello", seen_left)
+    got = left.receive(0.3)
+    assert (got is not None) == hairpin
+    if got is not None:
+        assert got.source == seen_right, "the source is the public one as well"
+
+
+def test_what_may_take_two_hops_only_dies_in_the_internet(world: World) -> None:
+    host = world.machine(Kind.OPEN)
+    for hops, arrives in ((2, False), (7, False), (9, True)):
+        ping = ("ping", "-n", "-c1", "-W1", f"-t{hops}", world.observers.server_endpoint[0])
+        said = host.run(*ping, check=False).stdout
+        assert ("Time to live exceeded" in said) != arrives, said
 
 
 def test_public_machines_reach_each_other_over_ipv6(world: World) -> None:
     agent = Agent(world.lab.public_host("second", world.internet))
-    sender, receiver = agent.udp("::"), Agent(world.server).udp("::", 7003)
-    words = world.server.run("ip", "-6", "-brief", "address", "show", "wan0").stdout.split()
+    sender, receiver = agent.udp("::"), Agent(world.observers.host).udp("::", 7003)
+    words = world.observers.host.run("ip", "-6", "-brief", "address", "show", "wan0").stdout.split()
     address = next(word for word in words if word.startswith("2a0f")).partition("/")[0]
-    assert _passes(sender, (address, 7003), receiver, 1.0)
+    assert passes(sender, (address, 7003), receiver, 1.0)
 
 
 def test_spoofed_datagrams_and_vlan_frames_pass_the_lab(world: World) -> None:
     forger = Agent(world.lab.public_host("forger", world.internet))
-    forger.spoof(("9.9.9.9", 53), (world.server_address, SERVER_PORTS[0]), [b"forged"])
-    seen = world.sockets[0].receive()
+    forger.spoof(("9.9.9.9", 53), world.observers.server_endpoint, [b"forged"])
+    seen = world.observers.server.receive()
     assert seen is not None
     assert (seen.data, seen.source) == (b"forged", ("9.9.9.9", 53))
     lan = world.lab.lan("switch")
@@ -190,7 +152,7 @@ def test_a_lab_machine_has_its_own_default_folders(world: World) -> None:
     """A program that is told of no folders must not find, or change, those of the real machine."""
     for folder in ("/run", "/var/lib"):
         left_there = f"{folder}/mesh-lab-probe"
-        world.server.run("touch", left_there)
+        world.observers.host.run("touch", left_there)
         assert not Path(left_there).exists()
         assert world.internet.host.run("ls", left_there, check=False).returncode != 0
 
