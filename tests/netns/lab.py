@@ -12,10 +12,13 @@ Homes all use the same private network, as homes do: a peer's LAN address is oft
 import enum
 import itertools
 import sys
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
+from tests.netns.cable import Conditions
+from tests.netns.cables import Cables
 from tests.netns.namespaces import Host, UserNamespace
 from tests.netns.nats import Nat, hairpin, ruleset
 
@@ -29,6 +32,10 @@ class Refusal(enum.Enum):
 
     DROP = "drop"
     REJECT = "reject with icmpx admin-prohibited"
+
+
+Plug: TypeAlias = Callable[[Host, str, Host, str], None]
+"""Connects an interface of one machine to one of another, which are new and up afterwards."""
 
 
 class Uplink(Protocol):
@@ -50,8 +57,9 @@ class Internet:
         host: the router's namespace: what captures see everything from.
     """
 
-    def __init__(self, host: Host, *, has_ipv6: bool) -> None:
+    def __init__(self, host: Host, plug: Plug, *, has_ipv6: bool) -> None:
         self.host = host
+        self._plug = plug
         self.has_ipv6 = has_ipv6
         self._numbers = itertools.count(1)
         self._make_router()
@@ -64,7 +72,7 @@ class Internet:
         """Give ``host`` a link, a public address (and an IPv6 one) and a default route."""
         number = next(self._numbers)
         port = f"port{number}"
-        plug(self.host, port, host, interface)
+        self._plug(self.host, port, host, interface)
         self.host.ip(f"address add 45.0.{number}.1/24 dev {port}")
         host.ip(
             f"address add 45.0.{number}.2/24 broadcast + dev {interface}",
@@ -129,8 +137,11 @@ class Lan:
         network: its IPv4 network; the first address is the gateway's.
     """
 
-    def __init__(self, switch: Host, network: IPv4Network, gateway: IPv4Address | None) -> None:
+    def __init__(
+        self, switch: Host, network: IPv4Network, gateway: IPv4Address | None, plug: Plug
+    ) -> None:
         self.switch = switch
+        self._plug = plug
         self.network = network
         self.gateway = gateway
         self._addresses = itertools.islice(network.hosts(), 1, None)
@@ -142,7 +153,7 @@ class Lan:
     def attach(self, host: Host, interface: str = "eth0") -> IPv4Address:
         """Plug ``host`` in: an address, and a default route if there is a router."""
         port = f"port{next(self._numbers)}"
-        plug(self.switch, port, host, interface)
+        self._plug(self.switch, port, host, interface)
         self.switch.ip(f"link set {port} master lan0")
         address = next(self._addresses)
         host.ip(f"address add {address}/{self.network.prefixlen} broadcast + dev {interface}")
@@ -171,6 +182,7 @@ class Home:
         uplink: Uplink,
         nat: Nat,
         network: IPv4Network,
+        plug: Plug,
         *,
         hairpin: bool = False,
     ) -> None:
@@ -182,7 +194,7 @@ class Home:
         self._uplink = uplink
         self._udp_timeout: int | None = None
         router.sysctl({"net/ipv4/ip_forward": "1"})
-        self.lan = Lan(router, network, network[1])
+        self.lan = Lan(router, network, network[1], plug)
         self._load_rules()
 
     def _load_rules(self) -> None:
@@ -254,6 +266,13 @@ class Lab:
         self._user_namespace = UserNamespace()
         self._hosts: dict[str, Host] = {}
         self._public_networks = itertools.count(1)
+        self._plug: Plug = plug
+
+    def use_cables(self, conditions: Conditions, seed: str = "1") -> Cables:
+        """Have every link that is made from now on treat frames so."""
+        cables = Cables(self.host("cables"), conditions, seed)
+        self._plug = cables.lay
+        return cables
 
     def host(self, name: str) -> Host:
         """Return a new machine with nothing plugged in."""
@@ -264,7 +283,7 @@ class Lab:
 
     def internet(self, *, has_ipv6: bool = False) -> Internet:
         """Return the one internet of this lab."""
-        return Internet(self.host("internet"), has_ipv6=has_ipv6)
+        return Internet(self.host("internet"), self._plug, has_ipv6=has_ipv6)
 
     def public_host(self, name: str, internet: Internet) -> Host:
         """Return a new machine with a public address on ``wan0``."""
@@ -279,11 +298,11 @@ class Lab:
             network = IPv4Network(f"44.{next(self._public_networks)}.0.0/24")
         elif isinstance(uplink, Home) and uplink.lan.network == HOME_NETWORK:
             network = IPv4Network("192.168.2.0/24")
-        return Home(self.host(name), uplink, nat, network)
+        return Home(self.host(name), uplink, nat, network, self._plug)
 
     def carrier(self, name: str, internet: Internet, nat: Nat, *, hairpin: bool = False) -> Home:
         """Return a new provider's NAT, to be the uplink of homes (RFC 6598 addresses)."""
-        return Home(self.host(name), internet, nat, CARRIER_NETWORK, hairpin=hairpin)
+        return Home(self.host(name), internet, nat, CARRIER_NETWORK, self._plug, hairpin=hairpin)
 
     def home_host(self, name: str, home: Home) -> Host:
         """Return a new machine on ``eth0`` of a home."""
@@ -293,7 +312,7 @@ class Lab:
 
     def lan(self, name: str, network: str = "192.168.7.0/24") -> Lan:
         """Return a switch without a router."""
-        return Lan(self.host(name), IPv4Network(network), None)
+        return Lan(self.host(name), IPv4Network(network), None, self._plug)
 
     def lan_host(self, name: str, lan: Lan) -> Host:
         """Return a new machine on ``eth0`` of a LAN."""

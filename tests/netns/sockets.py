@@ -21,14 +21,14 @@ class Datagram(NamedTuple):
 
 
 class Agent:
-    """The program on one machine that holds sockets for the tests."""
+    """A program on one machine that does what the tests ask for: by default, with sockets."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, program: Path = _AGENT) -> None:
         self._process = host.popen(
             sys.executable,
             "-I",
             "-S",
-            str(_AGENT),
+            str(program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,  # type: ignore[arg-type]
