@@ -289,6 +289,14 @@ class Edge(Program):
             return None
         return datetime.strptime(line[1], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp()
 
+    def path_changes(self, other: "Edge") -> int:
+        """Return how often the latest start has logged another path to a peer.
+
+        Of lines that were held back the log tells the number with the next one.
+        """
+        pattern = rf" {other.name}: (?:direct|through|no path).*?(?:\((\d+) more|$)"
+        return sum(1 + int(more or 0) for more in re.findall(pattern, self.stderr, re.MULTILINE))
+
     def has_session_with(self, other: "Edge") -> bool:
         """Whether a session with a peer is established."""
         peer = self.peer(other)
