@@ -17,12 +17,20 @@ class Allowance:
         self._left = burst
         self._taken_at = 0.0
 
+    def is_whole(self, now: float) -> bool:
+        """Whether it is as if nothing had ever been taken."""
+        self._refill(now)
+        return self._left >= self._burst
+
     def take(self, now: float) -> bool:
         """Take one, if there is one."""
-        passed = max(0.0, now - self._taken_at)
-        self._left = min(self._burst, self._left + passed * self._rate)
-        self._taken_at = now
+        self._refill(now)
         if self._left < 1.0:
             return False
         self._left -= 1.0
         return True
+
+    def _refill(self, now: float) -> None:
+        passed = max(0.0, now - self._taken_at)
+        self._left = min(self._burst, self._left + passed * self._rate)
+        self._taken_at = now

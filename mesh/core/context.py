@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from mesh.core.config import EdgeConfig
 from mesh.core.outbox import Outbox
 from mesh.core.timers import TimerTable
+from mesh.core.told_addresses import ToldAddresses
 from mesh.crypto.session import Session
 from mesh.engine import Entropy
 from mesh.events import DropReason, Event
@@ -73,6 +74,7 @@ class Context:
         drops: bytes dropped, by reason.
         events: what to report to the driver.
         number: the last initiation number used (section 5.1).
+        told_addresses: how often addresses that peers merely name may be pinged.
     """
 
     def __init__(self, config: EdgeConfig, entropy: Entropy) -> None:
@@ -84,6 +86,7 @@ class Context:
         self.drops: Counter[DropReason] = Counter()
         self.events: list[Event] = []
         self.number = config.epoch << 32
+        self.told_addresses = ToldAddresses()
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count something dropped."""

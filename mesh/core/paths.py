@@ -34,6 +34,7 @@ from mesh.constants import (
 )
 from mesh.core.allowance import Allowance
 from mesh.core.outbox import Via
+from mesh.core.told_addresses import ToldAddresses
 from mesh.events import PathKind
 
 PING_RETRY_INTERVAL = 1.0  # s; after an unanswered ping, well inside TRUST_LIFETIME
@@ -126,6 +127,8 @@ def _preference(via: Via) -> int:
 class PathTable:
     """All ways to one peer.
 
+    ``told_addresses`` is shared by all peers of an edge.
+
     Without ``may_relay`` a relayed way still carries handshakes and messages, but no frames.
 
     Attributes:
@@ -133,7 +136,10 @@ class PathTable:
         fresh_until: until when `vias` needs not be asked again.
     """
 
-    def __init__(self, *, may_relay: bool, may_be_direct: bool) -> None:
+    def __init__(
+        self, told_addresses: ToldAddresses, *, may_relay: bool, may_be_direct: bool
+    ) -> None:
+        self._told_addresses = told_addresses
         self._may_relay = may_relay
         self._may_be_direct = may_be_direct
         self._direct: dict[Via, Path] = {}
@@ -268,10 +274,16 @@ class PathTable:
         """Whether the budget allows a ping; one to a proved way or the relay is always allowed."""
         if path.is_validated or path.is_relay:
             return True
-        if self._unproved_pings.take(now):
+        if self._unproved_pings.take(now) and self._may_ping_address(path, now):
             return True
         path.next_ping_at = now + UNPROVED_PING_DELAY
         return False
+
+    def _may_ping_address(self, path: Path, now: float) -> bool:
+        if path.source is not Source.TOLD:
+            return True
+        host, is_lan = path.via.endpoint.host, path.preference == 0
+        return self._told_addresses.take(host, now, is_lan=is_lan)
 
     def _wants_round(self, now: float) -> bool:
         has_direct = self.active is not None and not self.active.is_relay

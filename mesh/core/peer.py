@@ -71,7 +71,11 @@ class Peer:
         self.is_up = False
         self._handshake = PeerHandshake(static_key, self.edge_id, context, self)
         self.sessions = self._handshake.sessions
-        self.paths = PathTable(may_relay=not config.no_relay, may_be_direct=not config.relay_only)
+        self.paths = PathTable(
+            context.told_addresses,
+            may_relay=not config.no_relay,
+            may_be_direct=not config.relay_only,
+        )
         self.reassembler = Reassembler()
         self.last_heard_at = -math.inf
         self.sender = FrameSender(context)

@@ -16,6 +16,7 @@ from mesh.constants import (
 )
 from mesh.core.outbox import Via
 from mesh.core.paths import PathTable, Source
+from mesh.core.told_addresses import ToldAddresses
 
 RELAY = Via(0, Endpoint("203.0.113.1", 7777), 42)
 WAN = Via(0, Endpoint("198.51.100.7", 4000))
@@ -26,7 +27,7 @@ TOKENS = (number.to_bytes(8, "big") for number in itertools.count())
 
 
 def table(*, relay: bool = True, may_relay: bool = True, may_be_direct: bool = True) -> PathTable:
-    paths = PathTable(may_relay=may_relay, may_be_direct=may_be_direct)
+    paths = PathTable(ToldAddresses(), may_relay=may_relay, may_be_direct=may_be_direct)
     if relay:
         paths.set_relay(RELAY, 0.0)
     return paths
