@@ -76,6 +76,8 @@ class OutgoingDatagrams(NamedTuple):
         destination: where to.
         socket: what to send on.
         ttl: a hop limit for these datagrams only, or 0 for the socket's own.
+        dont_fragment: whether each has to cross in one piece or not at all: probes of the path's
+            size. Streams have no packets, and ignore it.
     """
 
     buffers: Sequence[Buffer]
@@ -83,6 +85,7 @@ class OutgoingDatagrams(NamedTuple):
     destination: Endpoint
     socket: SocketId
     ttl: int = 0
+    dont_fragment: bool = False
 
 
 FrameIovec: TypeAlias = Sequence[Buffer]
@@ -120,6 +123,12 @@ class Engine(Protocol):
         self, socket: SocketId, destination: Endpoint, errno: int, now: float
     ) -> None:
         """Learn that the kernel refused a send with ``errno``."""
+        ...
+
+    def receive_too_large(
+        self, socket: SocketId, destination: Endpoint, datagram_bytes: int, now: float
+    ) -> None:
+        """Learn that a datagram sent with ``dont_fragment`` is too large for our own interface."""
         ...
 
     def socket_closed(self, socket: SocketId, now: float) -> None:

@@ -124,6 +124,13 @@ class SupernodeEngine:
         del socket, destination, errno, now
         self._count_drop(DropReason.SEND_ERROR, 1)
 
+    def receive_too_large(
+        self, socket: SocketId, destination: Endpoint, datagram_bytes: int, now: float
+    ) -> None:
+        """Count it: a relayed probe was larger than our way to its receiver; silence says so."""
+        del socket, destination, datagram_bytes, now
+        self._count_drop(DropReason.SEND_ERROR, 1)
+
     def socket_closed(self, socket: SocketId, now: float) -> None:
         """Nothing to do: an edge that cannot be reached falls silent and expires."""
         del socket, now

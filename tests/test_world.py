@@ -1,5 +1,6 @@
 """The virtual network itself: what the scenarios rest on must be right."""
 
+import contextlib
 import errno
 import math
 import random
@@ -11,7 +12,14 @@ from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, udp_socket_for
 from mesh.events import Event
 from tests.virtual_driver import VirtualDriver
 from tests.virtual_nat import FULL_CONE, SYMMETRIC
-from tests.virtual_network import Host, LinkConditions, NoRouteError, Packet
+from tests.virtual_network import (
+    PERFECT,
+    Host,
+    LinkConditions,
+    NoRouteError,
+    Packet,
+    TooLargeError,
+)
 from tests.virtual_topology import Attacker, Talker, Topology, Wiretap
 
 
@@ -73,6 +81,78 @@ def drive(topology: Topology, engine: EchoEngine, host: Host, offset: float = 0.
 
 def endpoint_of(driver: VirtualDriver) -> Endpoint:
     return Endpoint(driver.host.addresses()[0], driver.udp_port)
+
+
+class TestPacketSizes:
+    NARROW = LinkConditions(mtu=1400)
+    BLACK_HOLE = LinkConditions(mtu=1400, is_black_hole=True)
+
+    @staticmethod
+    def arrive(
+        at_sender: LinkConditions, at_receiver: LinkConditions, *, ipv6: bool = False
+    ) -> list[tuple[int, int]]:
+        """Send 1372, 1373 and 1472 bytes, then the same in one piece; say what came, and how."""
+        topology = Topology()
+        a, b = (
+            Talker(topology.add_host(name, ipv4=not ipv6, ipv6=ipv6, conditions=conditions))
+            for name, conditions in (("a", at_sender), ("b", at_receiver))
+        )
+        for dont_fragment in (False, True):
+            for size in (1352, 1372, 1373, 1472):
+                with contextlib.suppress(TooLargeError):
+                    a.send(b.endpoint, bytes(size), dont_fragment=dont_fragment)
+        topology.run_for(1)
+        return [(len(packet.payload), packet.fragments) for packet in b.received]
+
+    def test_ethernet_carries_1500_bytes(self) -> None:
+        sizes = (1352, 1372, 1373, 1472)
+        assert self.arrive(PERFECT, PERFECT) == [(size, 1) for size in sizes] * 2
+
+    @pytest.mark.parametrize("links", [(NARROW, PERFECT), (PERFECT, NARROW), (NARROW, NARROW)])
+    def test_routers_fragment_what_they_may(
+        self, links: tuple[LinkConditions, LinkConditions]
+    ) -> None:
+        whole = [(1352, 1), (1372, 1)]
+        assert self.arrive(*links) == [*whole, (1373, 2), (1472, 2), *whole]
+
+    @pytest.mark.parametrize("links", [(BLACK_HOLE, PERFECT), (PERFECT, BLACK_HOLE)])
+    def test_a_black_hole_swallows_what_is_too_large(
+        self, links: tuple[LinkConditions, LinkConditions]
+    ) -> None:
+        assert self.arrive(*links) == [(1352, 1), (1372, 1)] * 2
+
+    def test_a_black_hole_swallows_fragments(self) -> None:
+        roomy = LinkConditions(mtu=1450, is_black_hole=True)
+        assert self.arrive(self.NARROW, roomy) == [(1352, 1), (1372, 1)] * 2
+
+    def test_only_the_sender_fragments_ipv6(self) -> None:
+        assert self.arrive(PERFECT, self.NARROW, ipv6=True) == [(1352, 1)] * 2
+        assert self.arrive(self.NARROW, self.NARROW, ipv6=True) == [
+            (1352, 1),
+            (1372, 2),
+            (1373, 2),
+            (1472, 2),
+            (1352, 1),
+        ]
+
+    def test_the_senders_interface_says_what_is_too_large(self) -> None:
+        topology = Topology()
+        talker = Talker(topology.add_host("a", conditions=self.NARROW))
+        with pytest.raises(TooLargeError):
+            talker.send(Endpoint("5.0.0.9", 1), bytes(1373), dont_fragment=True)
+        talker.send(Endpoint("5.0.0.9", 1), bytes(1372), dont_fragment=True)
+        talker.send(Endpoint("5.0.0.9", 1), bytes(1373))
+
+    def test_a_packet_is_lost_with_any_of_its_fragments(self) -> None:
+        topology = Topology()
+        lossy = LinkConditions(loss=0.2, mtu=600)
+        a = Talker(topology.add_host("a", conditions=PERFECT))
+        b = Talker(topology.add_host("b", conditions=lossy))
+        for _ in range(1000):
+            a.send(b.endpoint, bytes(1400))
+        topology.run_for(1)
+        assert {packet.fragments for packet in b.received} == {3}
+        assert 450 < len(b.received) < 580  # 0.8 ** 3 = 0.512
 
 
 class TestRouting:

@@ -6,7 +6,6 @@ early now and then, and runs each engine on a clock of its own. An exception out
 the test.
 """
 
-import errno
 import math
 import random
 from collections.abc import Callable
@@ -14,10 +13,16 @@ from typing import TypeVar
 
 from mesh.addresses import Endpoint
 from mesh.constants import MAX_DATAGRAM_BYTES
-from mesh.engine import Engine, FrameEngine, ReceivedDatagrams, WellKnownSocket
+from mesh.engine import (
+    Engine,
+    FrameEngine,
+    OutgoingDatagrams,
+    ReceivedDatagrams,
+    WellKnownSocket,
+)
 from mesh.events import Event
 from tests.virtual_clock import VirtualClock
-from tests.virtual_network import Host, NoRouteError, Packet
+from tests.virtual_network import Host, Packet, SendError, TooLargeError
 
 T = TypeVar("T")
 
@@ -174,9 +179,12 @@ class VirtualDriver:
         self._drain_events()
         refused = self._drain_datagrams()
         self._drain_frames()
-        for socket, destination in refused:
-            now = self._now()
-            self.engine.receive_send_error(socket, destination, errno.ENETUNREACH, now)
+        for batch, error in refused:
+            where, now = (batch.socket, Endpoint(*batch.destination)), self._now()
+            if isinstance(error, TooLargeError):
+                self.engine.receive_too_large(*where, batch.segment_bytes, now)
+            else:
+                self.engine.receive_send_error(*where, error.number, now)
         if refused:
             self._drain()
 
@@ -185,7 +193,7 @@ class VirtualDriver:
             self.events.append((self._clock.now, event))
             self._on_event(event)
 
-    def _drain_datagrams(self) -> list[tuple[int, Endpoint]]:
+    def _drain_datagrams(self) -> list[tuple[OutgoingDatagrams, SendError]]:
         refused = []
         for batch in self.engine.datagrams_to_send():
             content = b"".join(batch.buffers)
@@ -197,9 +205,15 @@ class VirtualDriver:
             try:
                 for start in range(0, len(content), batch.segment_bytes):
                     payload = content[start : start + batch.segment_bytes]
-                    self.host.send(self.udp_port, destination, payload, batch.ttl)
-            except NoRouteError:
-                refused.append((batch.socket, destination))
+                    self.host.send(
+                        self.udp_port,
+                        destination,
+                        payload,
+                        batch.ttl,
+                        dont_fragment=batch.dont_fragment,
+                    )
+            except SendError as error:
+                refused.append((batch, error))
         return refused
 
     def _drain_frames(self) -> None:

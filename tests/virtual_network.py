@@ -6,6 +6,7 @@ both directions. Whatever no port of a segment owns goes to the segment's gatewa
 and is dropped otherwise; so a private address means nothing outside its LAN.
 """
 
+import errno
 import ipaddress
 import random
 from collections.abc import Callable
@@ -18,15 +19,49 @@ from tests.virtual_clock import VirtualClock
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DEFAULT_TTL = 64
+ETHERNET_MTU = 1500
+UDP_HEADER_BYTES = 8
+IPV4_HEADER_BYTES = 20
+IPV6_HEADER_BYTES = 40
 
 
 class Packet(NamedTuple):
-    """A UDP datagram in its IP packet."""
+    """A UDP datagram in its IP packet, or in the fragments of one, which travel together.
+
+    Attributes:
+        dont_fragment: whether no router may cut it.
+        piece_bytes: the length of the longest fragment with its header, 0 if it is whole.
+    """
 
     source: Endpoint
     destination: Endpoint
     payload: bytes
     ttl: int = DEFAULT_TTL
+    dont_fragment: bool = False
+    piece_bytes: int = 0
+
+    @property
+    def ip_bytes(self) -> int:
+        """The length of the whole packet."""
+        return len(self.payload) + UDP_HEADER_BYTES + self._header_bytes
+
+    @property
+    def fragments(self) -> int:
+        """How many packets carry it."""
+        if not self.piece_bytes:
+            return 1
+        room = (self.piece_bytes - self._header_bytes) // 8 * 8
+        return -(-(len(self.payload) + UDP_HEADER_BYTES) // room)
+
+    @property
+    def _header_bytes(self) -> int:
+        return IPV6_HEADER_BYTES if self.destination.is_ipv6 else IPV4_HEADER_BYTES
+
+    def cut_to(self, mtu: int) -> "Packet":
+        """Return it as it fits a link of this MTU, fragmented if need be."""
+        return (
+            self if (self.piece_bytes or self.ip_bytes) <= mtu else self._replace(piece_bytes=mtu)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +74,9 @@ class LinkConditions:
         loss: the share of packets that vanish.
         duplication: the share of packets that arrive twice.
         reordering: the share of packets that later ones overtake.
+        mtu: bytes of the largest IP packet; routers fragment IPv4 packets that may be, and drop
+            what is too large else.
+        is_black_hole: drops whatever is larger than its MTU, and every fragment.
     """
 
     latency: float = 0.0
@@ -46,6 +84,17 @@ class LinkConditions:
     loss: float = 0.0
     duplication: float = 0.0
     reordering: float = 0.0
+    mtu: int = ETHERNET_MTU
+    is_black_hole: bool = False
+
+    def fit(self, packet: Packet) -> Packet | None:
+        """Return a packet as it leaves a router on this link, or None where it does not."""
+        fitting = packet.cut_to(self.mtu)
+        if self.is_black_hole and fitting.piece_bytes:
+            return None
+        if fitting is not packet and (packet.dont_fragment or packet.destination.is_ipv6):
+            return None
+        return fitting
 
 
 PERFECT = LinkConditions()
@@ -96,6 +145,7 @@ class Segment:
     taps: list[Tap]
     networks: tuple[IpNetwork, ...] = ()
     unroutable: int = 0
+    too_large: int = 0
     gateways: dict[bool, Port] = field(default_factory=dict)
     _owners: dict[str, Port] = field(default_factory=dict)
     _routes: list[tuple[IpNetwork, Port]] = field(default_factory=list)
@@ -140,9 +190,15 @@ class Segment:
         if receiver is None:
             self.unroutable += 1
             return
-        for _ in range(self._copies_that_survive(sender, receiver)):
+        fitting = sender.conditions.fit(packet)
+        fitting = receiver.conditions.fit(fitting) if fitting is not None else None
+        if fitting is None:
+            self.too_large += 1
+            return
+        arriving = fitting
+        for _ in range(self._copies_that_survive(sender, receiver, arriving.fragments)):
             arrival = self._arrival(sender, receiver)
-            self.clock.at(arrival, lambda: receiver.node.receive_packet(packet, receiver))
+            self.clock.at(arrival, lambda: receiver.node.receive_packet(arriving, receiver))
 
     def _port_towards(self, host: str, sender: Port) -> Port | None:
         port = self._owners.get(host)
@@ -153,10 +209,10 @@ class Segment:
             port = self.gateways.get(":" in host)
         return None if port is sender else port
 
-    def _copies_that_survive(self, sender: Port, receiver: Port) -> int:
+    def _copies_that_survive(self, sender: Port, receiver: Port, fragments: int) -> int:
         copies = 1
         for link in (sender.conditions, receiver.conditions):
-            if link.loss and self.dice.random() < link.loss:
+            if link.loss and any(self.dice.random() < link.loss for _ in range(fragments)):
                 return 0
             if link.duplication and self.dice.random() < link.duplication:
                 copies += 1
@@ -186,8 +242,22 @@ class Application(Protocol):
         ...
 
 
-class NoRouteError(Exception):
-    """The host has no address of the family it would have to send from (ENETUNREACH)."""
+class SendError(Exception):
+    """The host's kernel refuses to send."""
+
+    number = 0
+
+
+class NoRouteError(SendError):
+    """The host has no address of the family it would have to send from."""
+
+    number = errno.ENETUNREACH
+
+
+class TooLargeError(SendError):
+    """The datagram must not be fragmented and is larger than the interface's MTU."""
+
+    number = errno.EMSGSIZE
 
 
 class Host:
@@ -241,11 +311,20 @@ class Host:
         for ipv6 in (False, True):
             self._applications.pop((ipv6, udp_port), None)
 
-    def send(self, udp_port: int, destination: Endpoint, payload: bytes, ttl: int = 0) -> None:
+    def send(
+        self,
+        udp_port: int,
+        destination: Endpoint,
+        payload: bytes,
+        ttl: int = 0,
+        *,
+        dont_fragment: bool = False,
+    ) -> None:
         """Send a datagram from the interface that the destination is reached through.
 
         Raises:
             NoRouteError: there is none.
+            TooLargeError: it would have to be fragmented and must not be.
         """
         if destination.host in self.addresses():
             packet = Packet(Endpoint(destination.host, udp_port), destination, payload)
@@ -256,9 +335,17 @@ class Host:
         route = self._routes[destination.host]
         if route is None:
             raise NoRouteError(f"{self.name} cannot reach {destination}")
-        if not self.blocks_udp:
-            port, source = route
-            port.send(Packet(Endpoint(source, udp_port), destination, payload, ttl or DEFAULT_TTL))
+        if self.blocks_udp:
+            return
+        port, source = route
+        origin = Endpoint(source, udp_port)
+        packet = Packet(origin, destination, payload, ttl or DEFAULT_TTL, dont_fragment)
+        if not port.conditions.is_black_hole:  # else the interface knows nothing of it
+            cut = packet.cut_to(port.conditions.mtu)
+            if dont_fragment and cut is not packet:
+                raise TooLargeError(f"{packet.ip_bytes} bytes for {port.conditions.mtu}")
+            packet = cut
+        port.send(packet)
 
     def receive_packet(self, packet: Packet, port: Port) -> None:  # noqa: ARG002 - Node
         """Take a packet off a segment."""

@@ -195,9 +195,16 @@ class Talker:
         """Keep a datagram."""
         self.received.append(packet)
 
-    def send(self, destination: Endpoint, payload: bytes = b"hello", ttl: int = 0) -> None:
+    def send(
+        self,
+        destination: Endpoint,
+        payload: bytes = b"hello",
+        ttl: int = 0,
+        *,
+        dont_fragment: bool = False,
+    ) -> None:
         """Send a datagram."""
-        self.host.send(self.udp_port, destination, payload, ttl)
+        self.host.send(self.udp_port, destination, payload, ttl, dont_fragment=dont_fragment)
 
     @property
     def endpoint(self) -> Endpoint:

@@ -12,9 +12,9 @@ from mesh.net.link import LocalAddress
 _log = logging.getLogger(__name__)
 
 RELAYED_PACKET_BYTES = 1380
-"""The largest IP packet that is sure to fit one relayed datagram: MAX_DATAGRAM_BYTES (1452) less
-relay header (12), transport header and tag (32), inner header (4) and Ethernet header (14) leaves
-1390; the rest is room for a VLAN tag and a TCP option that comes late."""
+"""The largest IP packet that is sure to fit one relayed datagram: 1452 bytes (IPv6, UDP over 1500)
+less relay header (12), transport header and tag (32), inner header (4) and Ethernet header (14)
+leaves 1390; the rest is room for a VLAN tag and a TCP option that comes late."""
 
 TCP_HEADERS_IPV4 = 40  # bytes; RFC 9293 section 3.7.1: options do not count
 TCP_HEADERS_IPV6 = 60  # bytes; RFC 8200 section 8.3

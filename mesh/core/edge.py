@@ -115,6 +115,12 @@ class EdgeEngine:
             if peer.paths.find(via) is not None:
                 peer.send_failed(via, now)
 
+    def receive_too_large(
+        self, socket: SocketId, destination: Endpoint, datagram_bytes: int, now: float
+    ) -> None:
+        """Learn that a probe is larger than the interface towards ``destination`` takes."""
+        del socket, destination, datagram_bytes, now  # none is sent yet
+
     def socket_closed(self, socket: SocketId, now: float) -> None:
         """Learn that a stream has ended, or that an extra socket is gone."""
         del socket, now  # nothing has been opened by this engine yet

@@ -28,6 +28,7 @@ from mesh.engine import Buffer
 from mesh.errors import MalformedMessage, NotAuthentic, RemoteError, Replayed
 from mesh.events import DropReason
 from mesh.wire.datagram import (
+    RELAY_WORDS,
     DatagramType,
     UnknownDatagram,
     classify_untrusted,
@@ -152,7 +153,7 @@ class Reception:
             return via
         word, source, destination = _ENVELOPE.unpack(envelope)
         is_ours = registration.is_connected and destination == registration.relay_id
-        if word != _RELAY << 24 or not is_ours:
+        if word not in RELAY_WORDS or not is_ours:
             return via
         return Via(via.socket, via.endpoint, source)
 

@@ -30,6 +30,10 @@ T = TypeVar("T")
 OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 """What to do about one event; called from a task of the driver, one event at a time, in order."""
 
+SendErrors: TypeAlias = dict[tuple[SocketId, Endpoint, int], int]
+"""The errno of what could not be sent, by socket, destination and, where a datagram that nobody may
+fragment was larger than the interface takes, its bytes; else 0."""
+
 READS_PER_WAKEUP: Final = 32
 """Reads of one source before all others, timers included, get their turn."""
 
@@ -306,20 +310,23 @@ class Driver:
             if not errors:
                 break
             now = trio.current_time()
-            for (socket, destination), number in errors.items():
-                self._engine.receive_send_error(socket, destination, number, now)
+            for (socket, destination, too_large), number in errors.items():
+                if too_large:
+                    self._engine.receive_too_large(socket, destination, too_large, now)
+                else:
+                    self._engine.receive_send_error(socket, destination, number, now)
         timer_at = self._engine.next_timer_at()
         if timer_at < self._timer.deadline:  # noqa: PLR1730 - setting it costs more than asking
             self._timer.deadline = timer_at  # a later one is found out when this one rings
 
-    def _drain_once(self) -> dict[tuple[SocketId, Endpoint], int]:
+    def _drain_once(self) -> SendErrors:
         """Take events, datagrams and frames, in this order; return the errnos of failed sends."""
         # Hot path.
         engine = self._engine
         events = engine.events_to_report()
         storing = self._queue(events) if events else []
         datagrams = engine.datagrams_to_send()
-        errors: dict[tuple[SocketId, Endpoint], int] = {}
+        errors: SendErrors = {}
         if storing and self._nursery is not None:
             self._nursery.start_soon(self._send_when_stored, storing, _kept(datagrams))
         elif datagrams:
@@ -340,10 +347,10 @@ class Driver:
                 self._events_in.send_nowait(event)
         return storing
 
-    def _send(self, datagrams: list[OutgoingDatagrams]) -> dict[tuple[SocketId, Endpoint], int]:
+    def _send(self, datagrams: list[OutgoingDatagrams]) -> SendErrors:
         # Hot path.
         ports = self._ports
-        errors: dict[tuple[SocketId, Endpoint], int] = {}
+        errors: SendErrors = {}
         for batch in datagrams:
             try:
                 ports[batch.socket].send(batch)
@@ -374,13 +381,13 @@ class Driver:
                 self.counters.frames_written += 1
 
     def _note_send_error(
-        self,
-        errors: dict[tuple[SocketId, Endpoint], int],
-        batch: OutgoingDatagrams,
-        error: OSError,
+        self, errors: SendErrors, batch: OutgoingDatagrams, error: OSError
     ) -> None:
+        if batch.dont_fragment and error.errno == errno.EMSGSIZE:  # what it was sent to find out
+            errors[batch.socket, batch.destination, batch.segment_bytes] = errno.EMSGSIZE
+            return
         name = count_error(self.counters.send_errors, error)
-        errors[batch.socket, batch.destination] = error.errno or errno.EIO
+        errors[batch.socket, batch.destination, 0] = error.errno or errno.EIO
         self._log_rarely(
             f"send {name}",
             logging.WARNING,

@@ -11,6 +11,7 @@ from typing import Final, Self, TypeAlias
 import trio
 
 from mesh.addresses import Endpoint
+from mesh.constants import BASE_DATAGRAM_BYTES
 from mesh.engine import Buffer, OutgoingDatagrams, ReceivedDatagrams, SocketId, WellKnownSocket
 from mesh.errors import ConfigError
 
@@ -27,6 +28,7 @@ _SO_RCVBUFFORCE: Final = 33
 _IP_MTU_DISCOVER: Final = 10
 _IPV6_MTU_DISCOVER: Final = 23
 _PMTUDISC_DONT: Final = 0
+_PMTUDISC_PROBE: Final = 3  # don't fragment, whatever ICMP has said of the path before
 _SOL_UDP: Final = 17  # linux/udp.h, from here on
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
@@ -36,8 +38,14 @@ _GSO_MAX_BYTES: Final = 65_507  # what one UDP send takes
 _GSO_SIZE: Final = struct.Struct("=H")
 _GRO_SIZE: Final = struct.Struct("=i")
 _GRO_SPACE: Final = socket.CMSG_SPACE(_GRO_SIZE.size)
-# EINVAL: the route's MTU or some driver; EIO: the device cannot complete checksums.
-_GSO_REFUSALS: Final = frozenset({errno.EIO, errno.EINVAL})
+# EMSGSIZE, and EINVAL before Linux 6.14: more than the interface's MTU; EINVAL: some driver; EIO:
+# the device cannot complete checksums.
+_GSO_REFUSALS: Final = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
+
+_MTU_DISCOVERY: Final = {
+    socket.AF_INET: (socket.IPPROTO_IP, _IP_MTU_DISCOVER),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER),
+}
 
 _SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _AncillaryData: TypeAlias = list[tuple[int, int, bytes]]
@@ -50,7 +58,7 @@ class UdpPort:
         socket_id: the number that engine and driver know it by.
         local: the bound address and port; the address is ``0.0.0.0`` or ``::`` if unspecified.
         has_gso: whether batches leave in one system call (UDP_SEGMENT); false from the first
-            refusal on.
+            refusal on that is not about the size of the datagrams.
         has_gro: whether they arrive in one (UDP_GRO).
     """
 
@@ -61,6 +69,7 @@ class UdpPort:
         self.socket_id = socket_id
         self._socket = bound
         self._is_ipv6 = bound.family == socket.AF_INET6
+        self._unsegmentable_bytes = _GSO_MAX_BYTES  # datagrams of so many are more than the MTU
         self._endpoints: dict[_SocketAddress, Endpoint] = {}
         self._addresses: dict[Endpoint, _SocketAddress] = {}
         self.local = self._endpoint_of(bound.getsockname())
@@ -108,13 +117,15 @@ class UdpPort:
             OSError: the kernel refuses; the rest of the batch was not sent.
         """
         # Hot path.
-        buffers, segment_bytes, destination, _, ttl = batch
+        buffers, segment_bytes, destination, _, ttl, dont_fragment = batch
         address: _SocketAddress = destination
         if self._is_ipv6:
             address = self._addresses.get(destination) or self._address_of(destination)
         ancillary = self._hop_limit(ttl) if ttl else []
         total = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
-        if total <= segment_bytes:
+        if dont_fragment:
+            self._send_whole(batch, ancillary, address)
+        elif total <= segment_bytes:
             self._socket.sendmsg(buffers, ancillary, 0, address)
         elif not self.has_gso or not self._send_at_once(batch, total, ancillary, address):
             for datagram in _cut(buffers, segment_bytes):
@@ -129,14 +140,20 @@ class UdpPort:
     ) -> bool:
         """Send a batch with UDP_SEGMENT; return whether the kernel took it.
 
-        A refusal that is about segmentation turns it off for this socket, for ever.
+        The kernel cuts nothing that it would have to fragment as well, so the refusal of large
+        datagrams may be about the interface, which other datagrams do not take or which grows
+        again. Any other one turns UDP_SEGMENT off for this socket, for ever.
 
         Raises:
-            OSError: any other refusal.
+            OSError: a refusal that is not about segmentation.
         """
         # Hot path.
         size = batch.segment_bytes
-        if total > _GSO_MAX_BYTES or total > size * _GSO_MAX_DATAGRAMS:
+        if (
+            total > _GSO_MAX_BYTES
+            or total > size * _GSO_MAX_DATAGRAMS
+            or size >= self._unsegmentable_bytes
+        ):
             return False
         gso = (_SOL_UDP, _UDP_SEGMENT, _GSO_SIZE.pack(size))
         try:
@@ -144,9 +161,32 @@ class UdpPort:
         except OSError as error:
             if error.errno not in _GSO_REFUSALS:
                 raise
-            self.has_gso = False
+            is_old = error.errno == errno.EINVAL and size > BASE_DATAGRAM_BYTES
+            if error.errno == errno.EMSGSIZE or is_old:
+                self._unsegmentable_bytes = size
+            else:
+                self.has_gso = False
             return False
         return True
+
+    def _send_whole(
+        self, batch: OutgoingDatagrams, ancillary: _AncillaryData, address: _SocketAddress
+    ) -> None:
+        """Send datagrams that nobody may fragment; all others stay free of that.
+
+        Raises:
+            OSError: EMSGSIZE if our own interface does not take them in one piece.
+        """
+        size = batch.segment_bytes
+        level, option = _MTU_DISCOVERY[self._socket.family]
+        self._socket.setsockopt(level, option, _PMTUDISC_PROBE)
+        try:
+            for datagram in _cut(batch.buffers, size):
+                self._socket.sendmsg([datagram], ancillary, 0, address)
+        finally:
+            self._socket.setsockopt(level, option, _PMTUDISC_DONT)
+        if size >= self._unsegmentable_bytes:  # the interface has grown
+            self._unsegmentable_bytes = size + 1
 
     def close(self) -> None:
         """Close the socket; harmless the second time."""
@@ -292,12 +332,11 @@ def _prepare(unbound: socket.socket) -> None:
         except PermissionError:
             unbound.setsockopt(socket.SOL_SOCKET, polite, _SOCKET_BUFFER_BYTES)
     # Path MTU discovery by ICMP is off: routers may fragment, and nobody's forged "fragmentation
-    # needed" shrinks what we send.
+    # needed" shrinks what we send. How large a datagram may be is found out by probes.
     if unbound.family == socket.AF_INET6:
         unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        unbound.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
-    else:
-        unbound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+    level, option = _MTU_DISCOVERY[unbound.family]
+    unbound.setsockopt(level, option, _PMTUDISC_DONT)
 
 
 def _has_gso(unbound: socket.socket) -> bool:

@@ -91,7 +91,7 @@ _RESERVED = {
     DatagramType.PEER_RESPONSE: ((3, 4),),
     DatagramType.COOKIE_REPLY: ((1, 4),),
     DatagramType.TRANSPORT: ((1, 4),),
-    DatagramType.RELAY: ((1, 4),),
+    DatagramType.RELAY: ((2, 4),),
     DatagramType.SUPERNODE_INITIATION: ((3, 4),),
     DatagramType.SUPERNODE_RESPONSE: ((3, 4),),
     DatagramType.SUPERNODE_CONFIRMATION: ((3, 4),),
@@ -188,23 +188,27 @@ def peek_receiver_index_untrusted(datagram: Buffer) -> int:
 
 # Relay envelope, section 11.
 #
-#  0        1        4                8                12
-# +--------+--------+----------------+----------------+---------
-# | type 5 | zero 3 | source         | destination    | datagram
-# +--------+--------+----------------+----------------+---------
+#  0        1        2        4                8                12
+# +--------+--------+--------+----------------+----------------+---------
+# | type 5 | flags  | zero 2 | source         | destination    | datagram
+# +--------+--------+--------+----------------+----------------+---------
 _RELAY = struct.Struct(">III")
-_RELAY_WORD = DatagramType.RELAY << 24
+RELAY_WORD = DatagramType.RELAY << 24
+RELAY_WHOLE_WORD = RELAY_WORD | 0x01 << 16
+"""The first word of an envelope, plain and with the flag that it is not to be fragmented."""
+RELAY_WORDS = frozenset({RELAY_WORD, RELAY_WHOLE_WORD})
 
 
-def encode_relay_header(source: int, destination: int) -> bytes:
+def encode_relay_header(source: int, destination: int, *, dont_fragment: bool = False) -> bytes:
     """Return the 12 bytes that stand before a relayed datagram.
 
     Args:
         source: our relay id.
         destination: the peer's relay id; neither is ever zero.
+        dont_fragment: whether the supernode is to forward it in one piece or not at all.
     """
     # Hot path.
-    return _RELAY.pack(_RELAY_WORD, source, destination)
+    return _RELAY.pack(RELAY_WHOLE_WORD if dont_fragment else RELAY_WORD, source, destination)
 
 
 def decode_relay_header(datagram: Buffer) -> tuple[int, int]:
@@ -218,7 +222,7 @@ def decode_relay_header(datagram: Buffer) -> tuple[int, int]:
     if len(datagram) < MIN_RELAY_BYTES:
         raise MalformedMessage("an envelope is longer")
     word, source, destination = _RELAY.unpack_from(datagram)
-    if word != _RELAY_WORD or not source or not destination:
+    if word not in RELAY_WORDS or not source or not destination:
         raise MalformedMessage("not the header of an envelope")
     if datagram[RELAY_HEADER_BYTES] not in RELAYED_TYPES:
         raise MalformedMessage("an envelope never holds this type")

@@ -103,7 +103,7 @@ class Members:
     """Supernode to edge: these are members; one page of several in answer to `Lookup`.
 
     Attributes:
-        members: at most 10.
+        members: at most 9.
         digest: 8 bytes, of the whole membership.
         page: which page of an answer to `Lookup` this is, counted from 0.
         pages: how many pages that answer has, 0 where the supernode tells news unasked.
@@ -154,8 +154,7 @@ class Ping:
 
     Attributes:
         token: 8 bytes that the answer repeats.
-        pad: at most 1280 bytes, to make the datagram as long as wanted; MAX_MESSAGE_BYTES for
-            the whole message leaves room for 1269.
+        pad: at most 8905 bytes, to make the datagram as long as wanted.
     """
 
     token: bytes

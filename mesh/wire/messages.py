@@ -18,6 +18,7 @@ from mesh.constants import (
     MAX_MEMBERS_PER_MESSAGE,
     MAX_MESSAGE_BYTES,
     MAX_NAME_BYTES,
+    MAX_PING_BYTES,
 )
 from mesh.errors import LocalError, MalformedMessage, RefusalReason
 from mesh.wire.message_types import (
@@ -84,6 +85,7 @@ __all__ = [
     "encode_message",
     "is_displayable",
     "member_digest",
+    "padded_ping",
 ]
 
 DIGEST_BYTES = 8  # section 10.4
@@ -92,7 +94,8 @@ INSTANCE_BYTES = 8  # section 10.1
 MAX_SUBNETS = 8  # section 9, register
 MAX_ADDRESSES = 8  # section 9, hello
 MAX_DETAIL_BYTES = 200  # section 9, refused
-MAX_PAD_BYTES = 1280  # section 9, ping; MAX_MESSAGE_BYTES may stop a pad earlier
+MAX_PAD_BYTES = 8905  # section 9, ping; what fills MAX_PING_BYTES
+_PADLESS_BYTES = MAX_PING_BYTES - MAX_PAD_BYTES  # of a ping whose pad has a length of two bytes
 _MAX_DEPTH = 3  # section 9: the message, its list, the member in it
 
 
@@ -203,7 +206,7 @@ _BY_CLASS = {schema.make: schema for schema in SCHEMAS}
 
 
 def encode_message(message: Message) -> bytes:
-    """Return the body of a control message, at most MAX_MESSAGE_BYTES.
+    """Return the body of a control message, at most MAX_MESSAGE_BYTES, MAX_PING_BYTES of a ping.
 
     Whoever fills a message trims it to the limits first: nothing is cut here.
 
@@ -217,9 +220,15 @@ def encode_message(message: Message) -> bytes:
     except MalformedMessage as error:
         raise LocalError(str(error)) from None
     body = cast("bytes", msgpack.packb({"m": schema.described, **fields}))
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise LocalError(f"{schema.described} has {len(body)} bytes of {MAX_MESSAGE_BYTES}")
+    limit = MAX_PING_BYTES if isinstance(message, Ping) else MAX_MESSAGE_BYTES
+    if len(body) > limit:
+        raise LocalError(f"{schema.described} has {len(body)} bytes of {limit}")
     return body
+
+
+def padded_ping(token: bytes, body_bytes: int) -> Ping:
+    """Return a ping whose body has so many bytes, 287 to MAX_PING_BYTES."""
+    return Ping(token, bytes(body_bytes - _PADLESS_BYTES))
 
 
 def decode_message(body: bytes | bytearray | memoryview) -> Message:
@@ -229,8 +238,8 @@ def decode_message(body: bytes | bytearray | memoryview) -> Message:
         UnknownMessage: it is well formed but has a name that we do not know.
         MalformedMessage: it is not such a map, a key is missing, or a value is beyond its limit.
     """
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise MalformedMessage(f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+    if len(body) > MAX_PING_BYTES:
+        raise MalformedMessage(f"no message has more than {MAX_PING_BYTES} bytes")
     fields = _unpack(body)
     _check_depth(fields, _MAX_DEPTH)
     if not isinstance(fields, dict):
@@ -241,6 +250,8 @@ def decode_message(body: bytes | bytearray | memoryview) -> Message:
     schema = _BY_NAME.get(name)
     if schema is None:
         raise UnknownMessage("a message of a name we do not know")
+    if len(body) > MAX_MESSAGE_BYTES and schema.make is not Ping:
+        raise MalformedMessage(f"a message other than a ping has at most {MAX_MESSAGE_BYTES} bytes")
     return cast("Message", schema.decode(fields))
 
 
@@ -276,7 +287,7 @@ def _unpack(body: bytes | bytearray | memoryview) -> object:
             # Timestamps are an extension that never gets to the hook; a length of 0 stops them.
             max_ext_len=0,
             max_str_len=MAX_MESSAGE_BYTES,
-            max_bin_len=MAX_MESSAGE_BYTES,
+            max_bin_len=MAX_PAD_BYTES,
             max_array_len=MAX_MESSAGE_BYTES,
             max_map_len=MAX_MESSAGE_BYTES,
         )

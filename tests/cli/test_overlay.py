@@ -11,16 +11,16 @@ from mesh.cli.overlay import (
 )
 from mesh.constants import (
     INNER_HEADER_BYTES,
-    MAX_DATAGRAM_BYTES,
     MIN_FRAME_BYTES,
     RELAY_HEADER_BYTES,
     TAG_BYTES,
     TRANSPORT_HEADER_BYTES,
 )
+from mesh.core.frame_sender import DATAGRAM_BYTES
 from mesh.net.link import LocalAddress
 
 ROOM = (
-    MAX_DATAGRAM_BYTES
+    DATAGRAM_BYTES
     - RELAY_HEADER_BYTES
     - TRANSPORT_HEADER_BYTES
     - TAG_BYTES

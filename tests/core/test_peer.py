@@ -3,7 +3,8 @@
 import pytest
 
 from mesh.addresses import Endpoint
-from mesh.constants import MAX_DATAGRAM_BYTES, REJECT_AFTER_TIME
+from mesh.constants import REJECT_AFTER_TIME
+from mesh.core.frame_sender import DATAGRAM_BYTES
 from mesh.core.timers import Timer
 from mesh.events import PathChanged, PathKind, PeerDown, PeerUp, ProbeAnswered
 from mesh.wire.datagram import DatagramType
@@ -98,7 +99,7 @@ def test_a_frame_of_any_size_arrives_and_no_datagram_is_longer_than_allowed(
     frame = ethernet(b"\xff" * 6, target.config.mac, bytes(payload_bytes))
     target.engine.receive_frames(bytes(10) + frame, 2.0)
     datagrams = of_type(DatagramType.TRANSPORT, target.sent())
-    assert all(len(datagram) <= MAX_DATAGRAM_BYTES for datagram in datagrams)
+    assert all(len(datagram) <= DATAGRAM_BYTES for datagram in datagrams)
     inner = [member.session.open_untrusted(datagram) for datagram in datagrams]
     kinds = {plain[0] for plain in inner if plain[0] != 3}
     if kinds == {1}:

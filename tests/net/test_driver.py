@@ -28,6 +28,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.errors: list[tuple[Endpoint, int]] = []
+        self.too_large: list[tuple[Endpoint, int]] = []
         self.closed: list[SocketId] = []
         self.timers_at: list[float] = []
         self.timer_at = math.inf
@@ -68,6 +69,12 @@ class ScriptedEngine:
     ) -> None:
         self._enter(now)
         self.errors.append((destination, errno))
+
+    def receive_too_large(
+        self, _: SocketId, destination: Endpoint, datagram_bytes: int, now: float
+    ) -> None:
+        self._enter(now)
+        self.too_large.append((destination, datagram_bytes))
 
     def socket_closed(self, socket: SocketId, now: float) -> None:
         self._enter(now)
@@ -305,6 +312,27 @@ def test_a_refused_send_is_reported_counted_and_logged_once(
         trio.run(main)
     [record] = caplog.records
     assert "255.255.255.255:9" in record.getMessage()
+
+
+def test_a_probe_larger_than_the_interface_is_no_error_but_an_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loopback = Endpoint("127.0.0.1", 9)
+    probe = OutgoingDatagrams([bytes(65_530)], 65_530, loopback, 0, dont_fragment=True)
+
+    async def main() -> None:
+        engine = ScriptedEngine()
+        async with running(engine) as (driver, _):
+            driver.step(lambda _: engine.outbox.append(probe))
+            assert engine.too_large == [(loopback, 65_530)]
+            assert not engine.errors
+            assert not driver.counters.send_errors
+            driver.step(lambda _: engine.outbox.append(probe._replace(dont_fragment=False)))
+            assert engine.errors == [(loopback, errno.EMSGSIZE)]
+
+    with caplog.at_level(logging.INFO):
+        trio.run(main)
+    assert len(caplog.records) == 1
 
 
 def test_an_engine_that_answers_every_error_with_another_send_does_not_hang_the_driver() -> None:

@@ -1,4 +1,6 @@
+import contextlib
 import errno
+import functools
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -261,6 +263,111 @@ def test_closing_twice_is_harmless() -> None:
     port.close()
     port.close()
     assert port.fileno() == -1
+
+
+def probe_a_narrow_link() -> dict[str, Any]:
+    """In a network namespace: what leaves on a veth link of MTU 1400, probes and data in turn."""
+    for command in (
+        "ip link add left mtu 1400 type veth peer name right",
+        "ip link set lo up",
+        "ip link set left up",
+        "ip link set right up",
+        "ip address add 10.1.0.1/24 dev left",
+        "ip address add fd00:1::1/64 dev left nodad",
+        "ip neighbour add 10.1.0.2 lladdr 02:00:00:00:00:01 dev left",
+        "ip neighbour add fd00:1::2 lladdr 02:00:00:00:00:01 dev left",
+    ):
+        subprocess.run(command.split(), check=True)
+    found: dict[str, Any] = {}
+    for family, host, header_bytes in (
+        (socket.AF_INET, "10.1.0.2", 28),
+        (socket.AF_INET6, "fd00:1::2", 48),
+    ):
+        with open_udp(family) as port, wire("right") as seen:
+            sent = functools.partial(send_to, port, Endpoint(host, 7777), seen)
+            largest = 1400 - header_bytes
+            found[host] = {
+                "data": sent(largest),
+                "probe": sent(largest, dont_fragment=True),
+                "data after it": sent(largest),
+                "too large": sent(largest + 1, dont_fragment=True),
+                "data cut by the kernel": sent(largest + 1),
+                "batch of too large": sent(1420, count=3),
+                "batch": sent(1200, count=3),
+                "has_gso": port.has_gso,
+            }
+            subprocess.run(["ip", "link", "set", "left", "mtu", "1500"], check=True)
+            found[host]["has grown"] = sent(1420, dont_fragment=True)
+            found[host]["batch after growth"] = sent(1420, count=3)
+            subprocess.run(["ip", "link", "set", "left", "mtu", "1400"], check=True)
+    return found
+
+
+@contextlib.contextmanager
+def wire(interface: str) -> Iterator[socket.socket]:
+    """Show the IP packets with UDP, or fragments, that arrive on an interface."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as seen:
+        seen.bind((interface, 3))
+        seen.settimeout(0.3)
+        yield seen
+
+
+def send_to(
+    port: UdpPort,
+    destination: Endpoint,
+    seen: socket.socket,
+    size: int,
+    *,
+    count: int = 1,
+    dont_fragment: bool = False,
+) -> list[str]:
+    """Send ``count`` datagrams of ``size`` bytes; say what packets that made."""
+    buffer = bytes(size * count)
+    try:
+        port.send(
+            OutgoingDatagrams(
+                [buffer], size, destination, port.socket_id, dont_fragment=dont_fragment
+            )
+        )
+    except OSError as error:
+        return [errno.errorcode[error.errno or 0]]
+    packets = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            packets.append(describe(seen.recv(65536)))
+    return [packet for packet in packets if packet]
+
+
+def describe(packet: bytes) -> str:
+    if packet[0] >> 4 == 6:
+        return {17: "whole", 44: "fragment"}.get(packet[6], "")
+    if packet[9] != 17:
+        return ""
+    flags = int.from_bytes(packet[6:8], "big")
+    return "fragment" if flags & 0x3FFF else "whole, DF" if flags & 0x4000 else "whole"
+
+
+@pytest.mark.netns
+def test_probes_alone_must_not_be_fragmented(in_namespace: Callable[..., Any]) -> None:
+    found = in_namespace(probe_a_narrow_link)
+    for host, probe in (("10.1.0.2", "whole, DF"), ("fd00:1::2", "whole")):
+        seen = found[host]
+        assert seen["data"] == seen["data after it"] == ["whole"]
+        assert seen["probe"] == [probe]
+        assert seen["too large"] == ["EMSGSIZE"]
+        assert seen["data cut by the kernel"] == ["fragment"] * 2
+
+
+@pytest.mark.netns
+def test_an_interface_that_shrinks_and_grows_again_keeps_its_batches(
+    in_namespace: Callable[..., Any],
+) -> None:
+    for seen in in_namespace(probe_a_narrow_link).values():
+        assert seen["batch of too large"] == ["fragment"] * 6
+        assert seen["batch"] == (["whole"] if seen["has_gso"] else ["whole"] * 3)
+        assert seen["has_gso"]
+        assert seen["has grown"][0].startswith("whole")
+        assert seen["batch after growth"] == ["whole"]
 
 
 def talk_over_link_local() -> dict[str, Any]:

@@ -50,6 +50,29 @@ def test_a_shorter_last_datagram_stays_in_its_batch() -> None:
     assert b"".join(bob.inbox) == data
 
 
+def whole_envelope(source: ScriptedEdge, to: ScriptedEdge, size: int) -> bytes:
+    header = encode_relay_header(source.relay_id, to.relay_id, dont_fragment=True)
+    return header + b"\x04\0\0\0" + bytes(size - len(header) - 4)
+
+
+def test_what_is_not_to_be_fragmented_leaves_as_such_and_nothing_else_does() -> None:
+    bench, alice, bob = pair()
+    plain, whole = alice.envelope(bob, bytes([4]) * 188), whole_envelope(alice, bob, 200)
+    bench.engine.receive_datagrams(
+        ReceivedDatagrams(plain + whole + plain, 200, alice.endpoint, 0), bench.now
+    )
+    batches = bench.engine.datagrams_to_send()
+    assert [batch.dont_fragment for batch in batches] == [False, True, False]
+    assert [b"".join(batch.buffers) for batch in batches] == [plain, whole, plain]
+
+
+def test_a_whole_envelope_too_large_for_our_interface_is_counted() -> None:
+    bench, alice, bob = pair()
+    alice.send(whole_envelope(alice, bob, 1600))
+    bench.engine.receive_too_large(bob.socket, bob.endpoint, 1600, bench.now)
+    assert bench.engine.status_view(bench.now)["drops"] == {"send_error": 1}
+
+
 def test_a_batch_is_split_where_the_destination_changes() -> None:
     bench, alice, bob = pair()
     carol = bench.registered()

@@ -81,7 +81,7 @@ BY_CLASS = {
     ),
     Members: st.builds(
         Members,
-        members=st.lists(MEMBER, max_size=10).map(tuple),
+        members=st.lists(MEMBER, max_size=9).map(tuple),
         digest=DIGEST,
         page=U16,
         pages=U16,
@@ -91,7 +91,7 @@ BY_CLASS = {
     ReplacedMessage: st.just(ReplacedMessage()),
     Leave: st.just(Leave()),
     Shutdown: st.just(Shutdown()),
-    Ping: st.builds(Ping, token=DIGEST, pad=st.binary(max_size=1269)),
+    Ping: st.builds(Ping, token=DIGEST, pad=st.binary(max_size=8905)),
     Pong: st.builds(
         Pong, token=DIGEST, endpoint=st.none() | ENDPOINT, digest=st.just(b"") | DIGEST
     ),

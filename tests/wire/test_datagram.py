@@ -74,7 +74,7 @@ class TestClassification:
             (DatagramType.PEER_RESPONSE, {3}),
             (DatagramType.COOKIE_REPLY, {1, 2, 3}),
             (DatagramType.TRANSPORT, {1, 2, 3}),
-            (DatagramType.RELAY, {1, 2, 3}),
+            (DatagramType.RELAY, {2, 3}),
             (DatagramType.SUPERNODE_INITIATION, {3}),
             (DatagramType.SUPERNODE_RESPONSE, {3}),
             (DatagramType.SUPERNODE_CONFIRMATION, {3}),
@@ -155,18 +155,30 @@ class TestEnvelopes:
     def test_the_header_is_that_of_section_11(self) -> None:
         assert encode_relay_header(0x01020304, 0xFF) == b"\x05\0\0\0\x01\x02\x03\x04\0\0\0\xff"
 
+        whole = encode_relay_header(0x01020304, 0xFF, dont_fragment=True)
+        assert whole == b"\x05\1\0\0\x01\x02\x03\x04\0\0\0\xff"
+
     @given(RELAY_ID, RELAY_ID, st.sampled_from(sorted(RELAYED_TYPES)))
     def test_what_is_encoded_is_decoded(
         self, source: int, destination: int, kind: DatagramType
     ) -> None:
-        envelope = encode_relay_header(source, destination) + zeros_of(kind)
-        assert classify_untrusted(envelope) is DatagramType.RELAY
-        assert decode_relay_header(memoryview(envelope)) == (source, destination)
+        for dont_fragment in (False, True):
+            header = encode_relay_header(source, destination, dont_fragment=dont_fragment)
+            envelope = header + zeros_of(kind)
+            assert classify_untrusted(envelope) is DatagramType.RELAY
+            assert decode_relay_header(memoryview(envelope)) == (source, destination)
 
     def test_an_envelope_holds_nothing_else(self) -> None:
         for kind in set(range(256)) - {1, 2, 3, 4, 9, 10}:
             with pytest.raises(MalformedMessage, match="never holds"):
                 decode_relay_header(encode_relay_header(1, 2) + bytes([kind, 0]))
+
+    def test_flags_that_nobody_knows_are_malformed(self) -> None:
+        for flags in set(range(256)) - {0, 1}:
+            with pytest.raises(MalformedMessage):
+                decode_relay_header(
+                    b"\5" + bytes([flags]) + encode_relay_header(1, 2)[2:] + b"\4\0"
+                )
 
     @pytest.mark.parametrize(("source", "destination"), [(0, 1), (1, 0), (0, 0)])
     def test_relay_ids_are_never_zero(self, source: int, destination: int) -> None:
@@ -179,7 +191,8 @@ class TestEnvelopes:
             source, destination = decode_relay_header(datagram)
         except MalformedMessage:
             return
-        assert datagram.startswith(encode_relay_header(source, destination))
+        whole = bool(datagram[1])
+        assert datagram.startswith(encode_relay_header(source, destination, dont_fragment=whole))
 
 
 class TestUnknownSessions:

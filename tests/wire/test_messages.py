@@ -11,6 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mesh.addresses import EdgeId, Endpoint, MacAddress
+from mesh.constants import (
+    BASE_DATAGRAM_BYTES,
+    INNER_HEADER_BYTES,
+    MAX_DATAGRAM_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PING_BYTES,
+    RELAY_HEADER_BYTES,
+    TAG_BYTES,
+    TRANSPORT_HEADER_BYTES,
+)
 from mesh.errors import LocalError, MalformedMessage, RefusalReason
 from mesh.wire.messages import (
     SCHEMAS,
@@ -32,6 +42,7 @@ from mesh.wire.messages import (
     encode_message,
     is_displayable,
     member_digest,
+    padded_ping,
 )
 from tests.wire.message_strategies import BY_CLASS, MEMBER, MESSAGE
 
@@ -230,13 +241,20 @@ class TestWhatAPeerMaySend:
             with pytest.raises(MalformedMessage):
                 decode_message(b"\x81\xa1m" + header + b"\xff\xff\xff\xff")
 
-    def test_a_message_has_at_most_1300_bytes(self) -> None:
+    def test_a_message_has_at_most_1152_bytes(self) -> None:
         overhead = len(msgpack.packb({"m": "lookup", "x": bytes(1000)})) - 1000
-        longest = msgpack.packb({"m": "lookup", "x": bytes(1300 - overhead)})
-        assert len(longest) == 1300
+        longest = msgpack.packb({"m": "lookup", "x": bytes(1152 - overhead)})
+        assert len(longest) == 1152
         assert decode_message(longest) == Lookup()
-        with pytest.raises(MalformedMessage, match="1300"):
-            decode_message(msgpack.packb({"m": "lookup", "x": bytes(1301 - overhead)}))
+        with pytest.raises(MalformedMessage, match="1152"):
+            decode_message(msgpack.packb({"m": "lookup", "x": bytes(1153 - overhead)}))
+
+    def test_a_ping_has_at_most_8936_bytes(self) -> None:
+        longest = encode_message(Ping(bytes(8), bytes(8905)))
+        assert len(longest) == 8936
+        assert decode_message(longest) == Ping(bytes(8), bytes(8905))
+        with pytest.raises(MalformedMessage, match="8936"):
+            decode_message(longest + b"\0")
 
     @pytest.mark.parametrize(
         ("message", "key", "value"),
@@ -347,9 +365,9 @@ class TestWhatWeMaySend:
             dataclasses.replace(HELLO, mac=b"12345"),
             dataclasses.replace(REGISTER, mode=3),
             dataclasses.replace(REGISTER, address="10.0.0.1"),
-            Members((FULL_MEMBER,) * 11, bytes(8), 0, 1),
+            Members((FULL_MEMBER,) * 10, bytes(8), 0, 1),
             Ping(bytearray(8)),
-            Ping(bytes(8), bytes(1281)),
+            Ping(bytes(8), bytes(8906)),
         ],
     )
     def test_what_is_beyond_a_limit_is_our_own_fault(self, message: Message) -> None:
@@ -357,7 +375,7 @@ class TestWhatWeMaySend:
             encode_message(message)
 
     def test_the_fullest_page_of_members_fits(self) -> None:
-        encode_message(Members((FULL_MEMBER,) * 10, bytes(8), 65535, 65535))
+        encode_message(Members((FULL_MEMBER,) * 9, bytes(8), 65535, 65535))
 
     def test_the_fullest_hello_fits(self) -> None:
         hello = Hello(
@@ -371,10 +389,18 @@ class TestWhatWeMaySend:
         )
         encode_message(hello)
 
-    def test_a_pad_fills_a_message_up_to_1300_bytes(self) -> None:
-        assert len(encode_message(Ping(bytes(8), bytes(1269)))) == 1300
-        with pytest.raises(LocalError, match="1301 bytes of 1300"):
-            encode_message(Ping(bytes(8), bytes(1270)))
+    @pytest.mark.parametrize("body_bytes", [287, 1152, 1153, 8936])
+    def test_a_pad_makes_a_ping_as_long_as_wanted(self, body_bytes: int) -> None:
+        assert len(encode_message(padded_ping(bytes(8), body_bytes))) == body_bytes
+
+    def test_no_pad_makes_a_ping_longer_than_a_datagram(self) -> None:
+        with pytest.raises(LocalError, match="pad"):
+            encode_message(padded_ping(bytes(8), 8937))
+
+    def test_whatever_fits_its_limits_fits_a_relayed_datagram_of_the_base_size(self) -> None:
+        sealed = RELAY_HEADER_BYTES + TRANSPORT_HEADER_BYTES + INNER_HEADER_BYTES + TAG_BYTES
+        assert sealed + MAX_MESSAGE_BYTES == BASE_DATAGRAM_BYTES
+        assert sealed - RELAY_HEADER_BYTES + MAX_PING_BYTES == MAX_DATAGRAM_BYTES
 
 
 class TestDisplayableText:
