@@ -62,6 +62,7 @@ class Surroundings:
     Attributes:
         tap: the interface's name.
         offload: whether the kernel hands over super-frames.
+        is_realtime: whether the kernel runs us ahead of busy programs at the moment.
         started_at: by trio's clock.
         drops: what the driver lost, by reason.
         invite: returns an invite, or raises MeshError where there is nothing to invite to yet.
@@ -71,6 +72,7 @@ class Surroundings:
 
     tap: str
     offload: bool
+    is_realtime: Callable[[], bool]
     started_at: float
     drops: Callable[[], Mapping[str, int]]
     invite: Callable[[], str]
@@ -132,6 +134,7 @@ class Dispatcher:
             "mapped": around.mapped(),
             "tap": around.tap,
             "offload": around.offload,
+            "realtime": around.is_realtime(),
             "uptime_s": round(now - around.started_at, 3),
             "version": mesh.__version__,
         }

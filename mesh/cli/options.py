@@ -70,6 +70,7 @@ JOIN_OPTIONS = (
     Option("relay-only", OptionKind.SWITCH, "", "never use a direct path"),
     Option("no-relay", OptionKind.SWITCH, "", "never send frames through a supernode"),
     Option("no-offload", OptionKind.SWITCH, "", "no GSO, GRO or TSO"),
+    Option("no-realtime", OptionKind.SWITCH, "", "do not run ahead of busy programs"),
     Option(
         "no-broadcast-routes",
         OptionKind.SWITCH,

@@ -34,9 +34,11 @@ from mesh.events import Event
 from mesh.net import link
 from mesh.net.control import serve_control
 from mesh.net.driver import Driver
+from mesh.net.garbage import settle_garbage
 from mesh.net.log_limit import LogLimit
 from mesh.net.portmap import MappedPorts, PortMapper
 from mesh.net.router import PortMapping
+from mesh.net.scheduling import RealtimeScheduling
 from mesh.net.state import StateDir
 from mesh.net.tap import Tap
 from mesh.net.udp import UdpPort
@@ -104,6 +106,7 @@ class RunningEdge:
         self._names = [f"supernode {target}" for target in plan.targets]
         self._log_limit = LogLimit()
         self._mapper = self._make_mapper()
+        self._scheduling = RealtimeScheduling()
         self._links_in, self._links_out = trio.open_memory_channel[LinkChange](64)
         self._addresses_changed = trio.Event()
         self._progress = JoinProgress(plan.targets)
@@ -125,6 +128,7 @@ class RunningEdge:
         surroundings = Surroundings(
             tap=tap.name,
             offload=tap.has_offload,
+            is_realtime=lambda: self._scheduling.is_on,
             started_at=trio.current_time(),
             drops=self._driver.counters.drops,
             invite=self.invite,
@@ -147,6 +151,8 @@ class RunningEdge:
             async with trio.open_nursery() as nursery:
                 await nursery.start(serve_control, control, self._dispatcher.dispatch)
                 await nursery.start(self._driver.run)
+                if self._plan.settings.realtime:
+                    nursery.start_soon(self._scheduling.run)
                 await self._refresh_addresses()
                 for watch in self._watches:
                     nursery.start_soon(watch.run)
@@ -231,6 +237,7 @@ class RunningEdge:
         if not self._is_announced:
             self._is_announced = True
             self._announce(event)
+            settle_garbage()
         try:
             self._keep_pin(event.supernode)
             if event.address and not is_fixed:

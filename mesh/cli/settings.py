@@ -67,6 +67,7 @@ class JoinSettings:
         relay_only: never a direct path.
         no_relay: never through a supernode.
         offload: ask the kernel for super-frames.
+        realtime: ask the kernel for real-time scheduling.
         broadcast_routes: route broadcast and multicast to the TAP.
         state_dir: or None for the default.
         runtime_dir: or None for the default.
@@ -88,6 +89,7 @@ class JoinSettings:
     relay_only: bool
     no_relay: bool
     offload: bool
+    realtime: bool
     broadcast_routes: bool
     state_dir: Path | None
     runtime_dir: Path | None
@@ -142,6 +144,7 @@ def load_join_settings(
         relay_only=chosen.is_on("relay-only"),
         no_relay=chosen.is_on("no-relay"),
         offload=not chosen.is_on("no-offload"),
+        realtime=not chosen.is_on("no-realtime"),
         broadcast_routes=not chosen.is_on("no-broadcast-routes"),
         state_dir=chosen.optional("state-dir", Path),
         runtime_dir=chosen.optional("runtime-dir", Path),

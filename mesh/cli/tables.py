@@ -72,6 +72,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
         ("mapped", mapped or "-"),
         ("peers", str(status["peers"])),
         ("offload", "on" if status["offload"] else "off"),
+        ("real-time", "on" if status["realtime"] else "off"),
         ("dropped", drops or "nothing"),
         ("uptime", duration(status["uptime_s"])),
         ("version", status["version"]),

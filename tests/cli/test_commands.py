@@ -122,6 +122,7 @@ class Edge:
         surroundings = Surroundings(
             tap="mesh0",
             offload=False,
+            is_realtime=lambda: True,
             started_at=trio.current_time() - 5,
             drops=lambda: {"send_error": 7},
             invite=self._give_invite,
@@ -159,6 +160,7 @@ def test_status_as_json_is_one_document_with_the_drivers_additions(
     assert status["community"] == "lan"
     assert status["tap"] == "mesh0"
     assert status["offload"] is False
+    assert status["realtime"] is True
     assert status["uptime_s"] >= 5
     assert status["version"] == mesh.__version__
     assert status["drops"] == {"malformed": 2, "send_error": 7}

@@ -85,6 +85,7 @@ def test_every_flag_is_read() -> None:
             "relay-only": True,
             "no-relay": False,
             "no-offload": True,
+            "no-realtime": True,
             "no-broadcast-routes": True,
             "state-dir": "/s",
             "runtime-dir": "/r",
@@ -102,6 +103,7 @@ def test_every_flag_is_read() -> None:
     assert not settings.port_mapping
     assert settings.relay_only
     assert not settings.offload
+    assert not settings.realtime
     assert not settings.broadcast_routes
     assert (settings.state_dir, settings.runtime_dir) == (Path("/s"), Path("/r"))
 
@@ -127,6 +129,7 @@ def test_every_option_is_read_from_toml(tmp_path: Path) -> None:
         relay-only = false
         no-relay = true
         no-offload = true
+        no-realtime = true
         no-broadcast-routes = true
         state-dir = "state"
         runtime-dir = "/r"
@@ -145,6 +148,7 @@ def test_every_option_is_read_from_toml(tmp_path: Path) -> None:
     assert settings.no_relay
     assert not settings.relay_only
     assert not settings.offload
+    assert not settings.realtime
     assert not settings.broadcast_routes
     assert (settings.state_dir, settings.runtime_dir) == (tmp_path / "state", Path("/r"))
     assert settings.warnings == ()

@@ -35,6 +35,7 @@ STATUS: dict[str, Any] = {
     "drops": {"malformed": 3, "replayed": 0},
     "tap": "mesh0",
     "offload": False,
+    "realtime": False,
     "uptime_s": 61.0,
     "version": "0",
 }
