@@ -71,6 +71,9 @@ LOOKUP_RATE = 1.0  # 1/s; section 17
 RELAY_BURST_BYTES = 16777216  # bytes; section 17
 RELAY_RATE_BYTES = 67108864  # bytes/s; section 17
 MAX_AMPLIFICATION = 3  # times; section 17
+STREAM_QUEUE_BYTES = 65536  # bytes; what waits for a stream to take it; section 19
+STREAM_QUEUE_TIME = 0.25  # s; what has waited longer is stale; section 19
+STREAM_QUICK_BYTES = 256  # bytes; datagrams up to so many go first; section 19
 
 # Seconds; the last one repeats; section 5.3.
 HANDSHAKE_RETRY_INTERVALS = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0)
