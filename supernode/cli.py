@@ -18,6 +18,7 @@ import trio
 import mesh
 from mesh.errors import MeshError
 from mesh.net.control import NotRunning, call
+from mesh.net.data_loop import DataLoop
 from mesh.net.paths import control_path, default_runtime_dir, default_state_dir
 from supernode import tables
 from supernode.config import SupernodeConfig, parse_listen_address, read_config_file
@@ -119,7 +120,7 @@ def _store_url(text: str) -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
-        trio.run(_serve, SupernodeServer(config_of(arguments)))
+        DataLoop().run(_serve, SupernodeServer(config_of(arguments)))
         return EXIT_FINE
     return _ask(arguments)
 

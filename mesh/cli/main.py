@@ -67,11 +67,10 @@ def _join(arguments: argparse.Namespace) -> int:
         config=arguments.config,
         is_visible=not is_piped,
     )
-    import trio  # noqa: PLC0415 - see above
-
     from mesh.cli.join import join  # noqa: PLC0415 - see above
+    from mesh.net.data_loop import DataLoop  # noqa: PLC0415 - see above
 
-    trio.run(join, settings, sys.stdout)
+    DataLoop().run(join, settings, sys.stdout)
     return EXIT_FINE
 
 

@@ -1,7 +1,8 @@
 """The trio shell around any engine: sockets, TAP and clock in, batches out (architecture.md).
 
-One nursery: a reader per socket, one for the TAP, a timer, a reporter of events. Every engine call
-is synchronous and followed by a drain in the order of `mesh.engine`. What the engine hands out is
+One nursery: a reader per socket, one for the TAP, a timer, a reporter of events. In a program that
+has a `DataLoop` these tasks only stand for what that loop calls directly. Every engine call is
+synchronous and followed by a drain in the order of `mesh.engine`. What the engine hands out is
 lent until the next call into it, so nothing here awaits between a call and the end of its drain.
 """
 
@@ -19,11 +20,13 @@ from mesh.addresses import Endpoint
 from mesh.engine import Engine, FrameEngine, FrameIovec, OutgoingDatagrams, SocketId
 from mesh.errors import DeviceUnavailable, MeshError, StateError
 from mesh.events import Event
+from mesh.net.bursts import Bursts
 from mesh.net.counters import DriverCounters, count_error
+from mesh.net.data_loop import Alarm, DataLoop, current_data_loop
 from mesh.net.log_limit import LogLimit
 from mesh.net.port import Port, PortClosed
 from mesh.net.tap import TAP_READ_BYTES, Tap
-from mesh.net.udp import RECEIVE_BUFFER_BYTES
+from mesh.net.udp import RECEIVE_BUFFER_BYTES, UdpPort
 
 T = TypeVar("T")
 
@@ -34,21 +37,15 @@ SendErrors: TypeAlias = dict[tuple[SocketId, Endpoint, int], int]
 """The errno of what could not be sent, by socket, destination and, where a datagram that nobody may
 fragment was larger than the interface takes, its bytes; else 0."""
 
-READS_PER_WAKEUP: Final = 32
-"""Reads of one source before all others, timers included, get their turn."""
-
 BYTES_PER_WAKEUP: Final = 256 * 1024
-"""The same in bytes, so that super-frames and joined datagrams do not take 5 ms of everybody's
-time: a ping that waits on the other side is the price."""
+"""Bytes read of one source before all others, timers included, get their turn: 32 super-frames, or
+reads full of joined datagrams, would take 5 ms, and so long a ping would wait."""
 
 FRAMES_PER_DRAIN: Final = 32
 """Frames of a burst that the engine takes before what it made of them is sent."""
 
 LONG_READ_BYTES: Final = 4096
 """A TAP read of more is a super-frame, a send of its own."""
-
-BURST_GAP: Final = 0.0001
-"""Seconds: a source readable again this soon is worth reading until it is empty."""
 
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that ``on_event`` has at the end for what is still to be reported."""
@@ -103,10 +100,11 @@ class Driver:
         self._frame_engine = cast("FrameEngine", engine) if tap is not None else None
         self._on_event = on_event
         self._store_first = store_first
+        self._data_loop: DataLoop | None = None
         self._log_limit = LogLimit()
         self._failure: MeshError | None = None
         self._running = trio.CancelScope()
-        self._timer = trio.CancelScope()
+        self._timer: trio.CancelScope | Alarm = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._events_in, self._events_out = trio.open_memory_channel[Event](math.inf)
         self._reporting = trio.CancelScope(shield=True)
@@ -156,11 +154,14 @@ class Driver:
         """Close a port that the engine does not need any more; harmless the second time."""
         port = self._ports.pop(socket_id, None)
         if port is not None:
+            if self._data_loop is not None and isinstance(port, UdpPort):
+                self._data_loop.stop_reading(port.fileno())
             port.close()
 
     # Tasks
 
     async def _run_readers(self, task_status: trio.TaskStatus[None]) -> None:
+        self._data_loop = current_data_loop()
         with self._running:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -175,7 +176,7 @@ class Driver:
     async def _read_socket(self, port: Port) -> None:
         read = functools.partial(self._receive_datagrams, port, self._buffer)
         try:
-            await self._read(port.wait_readable, read)
+            await self._read(port, read)
         except trio.ClosedResourceError:
             return  # removed
         except PortClosed:
@@ -184,39 +185,34 @@ class Driver:
 
     async def _read_tap(self, tap: Tap) -> None:
         buffer = memoryview(bytearray(TAP_READ_BYTES))
-        await self._read(tap.wait_readable, functools.partial(self._receive_frames, tap, buffer))
+        await self._read(tap, functools.partial(self._receive_frames, tap, buffer))
 
-    @staticmethod
-    async def _read(
-        wait_readable: Callable[[], Awaitable[None]], read: Callable[[int], int]
-    ) -> None:
-        """Read one source for ever: once after a lone arrival, in runs while a burst lasts.
-
-        ``read`` is told how often it may read and returns how often it found something.
-
-        The read that finds nothing costs a system call and an exception for every lone datagram,
-        and a burst is told by the source being readable again at once.
-        """
-        last_read_at = -math.inf
-        is_burst = False
+    async def _read(self, source: Port | Tap, read: Callable[[int], int]) -> None:
+        """Read one source for ever; ``read`` is as `Bursts` wants it."""
+        step = Bursts(read).step
+        if self._data_loop is not None and isinstance(source, UdpPort | Tap):
+            await self._data_loop.read(source.fileno(), step)
         while True:
-            await wait_readable()
-            is_burst = is_burst or trio.current_time() - last_read_at < BURST_GAP
-            limit = READS_PER_WAKEUP if is_burst else 1
-            reads = read(limit)
-            is_burst = reads > 1
-            last_read_at = trio.current_time()
+            await source.wait_readable()
+            step()
 
     async def _keep_time(self) -> None:
         """Call the engine's timers when they are due; `_drain` moves the alarm forward."""
+        if self._data_loop is not None:
+            self._timer = Alarm(self._ring, self._engine.next_timer_at())
+            await self._data_loop.keep(self._timer)
         while True:
             with trio.CancelScope(deadline=self._engine.next_timer_at()) as self._timer:
                 await trio.sleep_forever()
-            now = trio.current_time()
-            if self._engine.next_timer_at() <= now:
-                self._engine.handle_timers(now)
-                self._drain()
+            self._ring()
             await trio.lowlevel.checkpoint()  # an engine with always something due starves nobody
+
+    def _ring(self) -> None:
+        now = trio.current_time()
+        if self._engine.next_timer_at() <= now:
+            self._engine.handle_timers(now)
+            self._drain()
+        self._timer.deadline = self._engine.next_timer_at()
 
     async def _report_events(self) -> None:
         """Tell ``on_event``; outlives the readers to report what the end brought."""

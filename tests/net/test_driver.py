@@ -2,7 +2,7 @@ import errno
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,13 +13,24 @@ from mesh.addresses import EdgeId, Endpoint
 from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, SocketId
 from mesh.errors import ConfigError, StateError
 from mesh.events import Event, LeaseGranted, PeerDown, PeerUp
-from mesh.net.driver import READS_PER_WAKEUP, Driver, OnEvent
+from mesh.net.bursts import READS_PER_WAKEUP
+from mesh.net.data_loop import DataLoop
+from mesh.net.driver import Driver, OnEvent
 from mesh.net.port import PortClosed
 from mesh.net.udp import UdpPort, open_udp
 
 LEASE = LeaseGranted(bytes(32), EdgeId(bytes(16)), "10.20.0.2/22")
 UP = PeerUp(EdgeId(bytes(16)), "peer")
 DOWN = PeerDown(EdgeId(bytes(16)), "peer")
+
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+@pytest.fixture(params=["trio", "data loop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a test's coroutine in trio alone, and in trio as the guest of a data loop."""
+    return trio.run if request.param == "trio" else DataLoop().run
 
 
 class ScriptedEngine:
@@ -123,7 +134,7 @@ async def open_client() -> trio.socket.SocketType:
     return client
 
 
-def test_a_datagram_reaches_the_engine_and_its_answer_comes_back() -> None:
+def test_a_datagram_reaches_the_engine_and_its_answer_comes_back(run: Run) -> None:
     async def main() -> None:
         engine = EchoEngine()
         async with running(engine) as (driver, port):
@@ -134,10 +145,10 @@ def test_a_datagram_reaches_the_engine_and_its_answer_comes_back() -> None:
         assert driver.counters.datagram_batches_received == 2
         assert driver.counters.datagram_batches_sent == 2
 
-    trio.run(main)
+    run(main)
 
 
-def test_a_port_added_while_running_is_read_and_written_until_it_is_removed() -> None:
+def test_a_port_added_while_running_is_read_and_written_until_it_is_removed(run: Run) -> None:
     async def main() -> None:
         engine = EchoEngine()
         async with running(engine) as (driver, _):
@@ -154,10 +165,10 @@ def test_a_port_added_while_running_is_read_and_written_until_it_is_removed() ->
         assert driver.counters.send_errors == {"EAFNOSUPPORT": 1}
         assert engine.closed == []
 
-    trio.run(main)
+    run(main)
 
 
-def test_the_engine_is_told_of_a_port_that_came_to_its_end() -> None:
+def test_the_engine_is_told_of_a_port_that_came_to_its_end(run: Run) -> None:
     class EndingPort(UdpPort):
         def receive_into(self, buffer: memoryview) -> ReceivedDatagrams | None:
             if super().receive_into(buffer) is not None:
@@ -176,10 +187,10 @@ def test_the_engine_is_told_of_a_port_that_came_to_its_end() -> None:
             assert engine.closed == [9]
             assert ending.fileno() == -1
 
-    trio.run(main)
+    run(main)
 
 
-def test_a_burst_larger_than_one_wake_up_is_answered_completely_and_in_order() -> None:
+def test_a_burst_larger_than_one_wake_up_is_answered_completely_and_in_order(run: Run) -> None:
     async def main() -> None:
         engine = EchoEngine()
         async with running(engine) as (_, port):
@@ -189,10 +200,10 @@ def test_a_burst_larger_than_one_wake_up_is_answered_completely_and_in_order() -
                     await client.sendto(text, port.local)
                 assert [await client.recv(100) for _ in sent] == sent
 
-    trio.run(main)
+    run(main)
 
 
-def test_timers_are_handled_although_datagrams_never_stop() -> None:
+def test_timers_are_handled_although_datagrams_never_stop(run: Run) -> None:
     async def main() -> None:
         engine = EchoEngine()
         async with running(engine) as (driver, port):
@@ -204,10 +215,10 @@ def test_timers_are_handled_although_datagrams_never_stop() -> None:
                 await trio.lowlevel.checkpoint()
             assert len(engine.received) > READS_PER_WAKEUP
 
-    trio.run(main)
+    run(main)
 
 
-def test_an_empty_datagram_is_no_batch_and_stops_nothing() -> None:
+def test_an_empty_datagram_is_no_batch_and_stops_nothing(run: Run) -> None:
     async def main() -> None:
         engine = EchoEngine()
         async with running(engine) as (_, port):
@@ -217,7 +228,7 @@ def test_an_empty_datagram_is_no_batch_and_stops_nothing() -> None:
                 assert await client.recv(100) == b"next"
         assert engine.received == [b"next"]
 
-    trio.run(main)
+    run(main)
 
 
 def test_a_timer_rings_at_its_moment_and_an_earlier_one_earlier() -> None:
@@ -250,7 +261,7 @@ def test_a_timer_that_was_put_off_does_not_ring_early() -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0.05))
 
 
-def test_a_step_returns_its_result_and_drains() -> None:
+def test_a_step_returns_its_result_and_drains(run: Run) -> None:
     async def main() -> None:
         engine = ScriptedEngine()
         async with running(engine) as (driver, _):
@@ -264,10 +275,10 @@ def test_a_step_returns_its_result_and_drains() -> None:
                 assert driver.step(call) <= trio.current_time()
                 assert await client.recv(100) == b"hello"
 
-    trio.run(main)
+    run(main)
 
 
-def test_a_step_before_the_run_is_drained_by_it_and_one_after_it_does_no_harm() -> None:
+def test_a_step_before_the_run_is_drained_by_it_and_one_after_it_does_no_harm(run: Run) -> None:
     told: list[Event] = []
 
     async def main() -> None:
@@ -287,7 +298,7 @@ def test_a_step_before_the_run_is_drained_by_it_and_one_after_it_does_no_harm() 
         driver.step(lambda _: engine.events.append(DOWN))
         assert told == [UP]
 
-    trio.run(main)
+    run(main)
 
 
 def test_a_refused_send_is_reported_counted_and_logged_once(
@@ -335,7 +346,9 @@ def test_a_probe_larger_than_the_interface_is_no_error_but_an_answer(
     assert len(caplog.records) == 1
 
 
-def test_an_engine_that_answers_every_error_with_another_send_does_not_hang_the_driver() -> None:
+def test_an_engine_that_answers_every_error_with_another_send_does_not_hang_the_driver(
+    run: Run,
+) -> None:
     refused = Endpoint("255.255.255.255", 9)
 
     class StubbornEngine(ScriptedEngine):
@@ -351,20 +364,20 @@ def test_an_engine_that_answers_every_error_with_another_send_does_not_hang_the_
             driver.step(lambda _: engine.say(b"x", refused))
             assert 1 <= len(engine.errors) <= 5
 
-    trio.run(main)
+    run(main)
 
 
-def test_a_socket_that_the_machine_lacks_is_a_send_error() -> None:
+def test_a_socket_that_the_machine_lacks_is_a_send_error(run: Run) -> None:
     async def main() -> None:
         engine = ScriptedEngine()
         async with running(engine) as (driver, _):
             driver.step(lambda _: engine.say(b"x", Endpoint("2001:db8::1", 9), 1))
             assert engine.errors == [(Endpoint("2001:db8::1", 9), errno.EAFNOSUPPORT)]
 
-    trio.run(main)
+    run(main)
 
 
-def test_an_unreachable_port_does_not_stop_the_reader() -> None:
+def test_an_unreachable_port_does_not_stop_the_reader(run: Run) -> None:
     async def main() -> None:
         engine = EchoEngine()
         async with running(engine) as (driver, port):
@@ -376,10 +389,10 @@ def test_an_unreachable_port_does_not_stop_the_reader() -> None:
                 await client.sendto(b"still here", port.local)
                 assert await client.recv(100) == b"still here"
 
-    trio.run(main)
+    run(main)
 
 
-def test_an_icmp_error_that_a_read_reports_is_counted_and_survived() -> None:
+def test_an_icmp_error_that_a_read_reports_is_counted_and_survived(run: Run) -> None:
     async def main() -> None:
         engine = ScriptedEngine()
         async with running(engine) as (driver, port):
@@ -397,7 +410,7 @@ def test_an_icmp_error_that_a_read_reports_is_counted_and_survived() -> None:
                     await trio.lowlevel.checkpoint()
             assert driver.counters.receive_errors == {"ECONNREFUSED": 1}
 
-    trio.run(main)
+    run(main)
 
 
 def test_events_are_told_in_order_and_may_take_their_time() -> None:
@@ -419,7 +432,7 @@ def test_events_are_told_in_order_and_may_take_their_time() -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0.05))
 
 
-def test_a_lease_is_stored_before_the_answer_leaves() -> None:
+def test_a_lease_is_stored_before_the_answer_leaves(run: Run) -> None:
     stored = trio.Event()
     order: list[str] = []
 
@@ -445,11 +458,11 @@ def test_a_lease_is_stored_before_the_answer_leaves() -> None:
                 assert await client.recv(100) == b"granted"
                 assert order == ["stored"]
 
-    trio.run(main)
+    run(main)
 
 
 def test_what_cannot_be_stored_is_not_promised_and_the_driver_goes_on(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, run: Run
 ) -> None:
     async def on_event(event: Event) -> None:
         raise StateError("the disk is full")
@@ -466,11 +479,11 @@ def test_what_cannot_be_stored_is_not_promised_and_the_driver_goes_on(
                 driver.step(lambda _: engine.say(b"other", destination))
                 assert await client.recv(100) == b"other"
 
-    trio.run(main)
+    run(main)
     assert "the disk is full" in caplog.text
 
 
-def test_what_a_listener_to_events_raises_ends_the_run_as_it_is() -> None:
+def test_what_a_listener_to_events_raises_ends_the_run_as_it_is(run: Run) -> None:
     def on_event(event: Event) -> None:
         raise ConfigError("--supernode", "", "shows another key")
 
@@ -483,10 +496,10 @@ def test_what_a_listener_to_events_raises_ends_the_run_as_it_is() -> None:
                 await driver.run()
         assert engine.stopped
 
-    trio.run(main)
+    run(main)
 
 
-def test_cancelling_stops_the_engine_sends_its_goodbyes_and_closes_the_socket() -> None:
+def test_cancelling_stops_the_engine_sends_its_goodbyes_and_closes_the_socket(run: Run) -> None:
     told: list[Event] = []
 
     async def on_event(event: Event) -> None:
@@ -512,7 +525,7 @@ def test_cancelling_stops_the_engine_sends_its_goodbyes_and_closes_the_socket() 
                 assert await client.recv(100) == b"bye"
         assert told == [DOWN]
 
-    trio.run(main)
+    run(main)
 
 
 def test_a_listener_that_hangs_does_not_keep_the_program_from_ending() -> None:
@@ -553,7 +566,7 @@ class FullPort(UdpPort):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
-def test_a_full_socket_buffer_drops_and_counts_but_is_no_error() -> None:
+def test_a_full_socket_buffer_drops_and_counts_but_is_no_error(run: Run) -> None:
     async def main() -> None:
         engine = ScriptedEngine()
         bound = open_udp(socket.AF_INET, "127.0.0.1")
@@ -566,4 +579,4 @@ def test_a_full_socket_buffer_drops_and_counts_but_is_no_error() -> None:
         assert driver.counters.drops() == {"send_error": 1}
         assert engine.errors == []
 
-    trio.run(main)
+    run(main)

@@ -15,6 +15,7 @@ from mesh.engine import Buffer, FrameIovec, OutgoingDatagrams, ReceivedDatagrams
 from mesh.errors import DeviceUnavailable
 from mesh.events import Event
 from mesh.net import link
+from mesh.net.data_loop import DataLoop
 from mesh.net.driver import Driver
 from mesh.net.tap import TAP_READ_BYTES, open_tap
 from mesh.net.udp import open_udp
@@ -113,7 +114,7 @@ def go_down_and_up() -> dict[str, Any]:
             "links": ip("-o", "link"),
         }
 
-    return trio.run(main)
+    return DataLoop().run(main)
 
 
 def test_frames_flow_both_ways_and_a_tap_set_down_is_survived(
@@ -152,7 +153,7 @@ def delete_the_tap(*, is_writing: bool) -> dict[str, Any]:
                     driver.step(lambda _: engine.outbox.append([bytes(10), FRAME]))
         return {"error": error, "stopped": engine.stopped, "closed": port.fileno() == -1}
 
-    return trio.run(main)
+    return DataLoop().run(main)
 
 
 def delete_while_reading() -> dict[str, Any]:
@@ -192,7 +193,7 @@ def read_a_datagram(offload: bool) -> dict[str, Any]:  # noqa: FBT001 - crosses 
                         break
             return {"has_offload": tap.has_offload, "flags": buffer[0], "length": length}
 
-    return trio.run(main)
+    return DataLoop().run(main)
 
 
 @pytest.mark.parametrize("offload", [True, False])

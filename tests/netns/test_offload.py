@@ -12,6 +12,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -66,7 +67,7 @@ def edges(lab: Lab) -> dict[str, Edge]:
 
 def ula_of(edge: Edge) -> str:
     shown = edge.host.run("ip", "-6", "-brief", "address", "show", "mesh0").stdout
-    (found,) = re.findall(r"fd[0-9a-f:]+", shown)
+    (found,) = re.findall(r"(?<![0-9a-f:])fd[0-9a-f:]+", shown)
     return str(found)
 
 
@@ -98,9 +99,13 @@ def test_a_bulk_transfer_arrives_unchanged(
 ) -> None:
     to = edges[destination]
     address = to.ip if version == 4 else ula_of(to)
-    drops = edges[source].drops() + to.drops()
+    before = [Counter(edge.status()["drops"]) for edge in (edges[source], to)]
     assert transfer(edges[source], to, address)
-    assert edges[source].drops() + to.drops() - drops <= 2  # a late copy of a ping may be one
+    after = [Counter(edge.status()["drops"]) for edge in (edges[source], to)]
+    dropped = [now - then for now, then in zip(after, before, strict=True)]
+    for counts in dropped:
+        del counts["no_path"]  # dora takes no direct ping, and her peers try now and then
+    assert sum(map(Counter.total, dropped)) <= 2, dropped  # a late copy of a ping may be one
 
 
 def test_status_says_whether_offloads_are_on(edges: dict[str, Edge]) -> None:
