@@ -137,7 +137,11 @@ Tap: TypeAlias = Callable[[float, "Segment", Packet], None]
 
 @dataclass(eq=False)
 class Segment:
-    """A switch that knows which port owns which address or network."""
+    """A switch that knows which port owns which address or network.
+
+    Attributes:
+        blocked: pairs of addresses, source and destination, between which nothing passes.
+    """
 
     name: str
     clock: VirtualClock
@@ -147,6 +151,7 @@ class Segment:
     unroutable: int = 0
     too_large: int = 0
     gateways: dict[bool, Port] = field(default_factory=dict)
+    blocked: set[tuple[str, str]] = field(default_factory=set)
     _owners: dict[str, Port] = field(default_factory=dict)
     _routes: list[tuple[IpNetwork, Port]] = field(default_factory=list)
     _hosts_given: int = 1
@@ -177,6 +182,10 @@ class Segment:
         """Send what is for ``network`` to ``port``."""
         self._routes.append((network, port))
 
+    def block(self, left: str, right: str) -> None:
+        """Let nothing pass between two addresses, either way."""
+        self.blocked |= {(left, right), (right, left)}
+
     def free_addresses(self) -> list[str]:
         """Return the next unused address of each network of the segment."""
         self._hosts_given += 1
@@ -186,6 +195,8 @@ class Segment:
         """Take a packet to the port that owns its destination, as the two links allow."""
         for tap in self.taps:
             tap(self.clock.now, self, packet)
+        if (packet.source.host, packet.destination.host) in self.blocked:
+            return
         receiver = self._port_towards(packet.destination.host, sender)
         if receiver is None:
             self.unroutable += 1

@@ -2,21 +2,20 @@
 
 Theory of operation. A *candidate* is a way that may work: the peer named it, the supernode saw it,
 or a datagram that verified came by it. Every candidate is pinged, and one that brings back a pong
-is *validated* and becomes a *path*. A path is *trusted* for a few seconds after each pong.
+is *validated* and becomes a *path*. A path is *trusted* for a few seconds after each pong, unless
+something puts it *in doubt* (`mesh.core.trust`).
 
-    candidate ──pong──▶ trusted ──6.5 s without pong──▶ in doubt ──20 s──▶ dropped
-                           ▲                               │
-                           └─────────────pong──────────────┘
+    candidate ──pong──▶ trusted ──silence, errors, 6.5 s──▶ in doubt ──20 s──▶ dropped
+                           ▲                                   │
+                           └───────────────pong────────────────┘
 
-Frames take the best direct path. While the path in use is in doubt they take the relay as well (the
-replay window drops the copies), and while there is none they take the relay alone. The relay needs
-no validation: it is the way by which the peer was introduced.
+Frames take the best direct path (`mesh.core.choice`). While the path in use is in doubt they take
+the relay as well (the replay window drops the copies), and while there is none they take the relay
+alone. The relay needs no validation: it is the way by which the peer was introduced.
 
 The table keeps no clock and draws no tokens: it is told the time, and its owner sends the pings.
 """
 
-import enum
-import ipaddress
 import math
 
 from mesh.constants import (
@@ -28,14 +27,14 @@ from mesh.constants import (
     PATH_TIMEOUT,
     PROBE_OFFSETS,
     PROBE_ROUND_INTERVAL,
-    RTT_GAIN,
-    RTT_GAIN_SHARE,
     TRUST_LIFETIME,
 )
+from mesh.core import trust
 from mesh.core.allowance import Allowance
+from mesh.core.choice import is_better
 from mesh.core.outbox import Via
+from mesh.core.path import Path, Source
 from mesh.core.told_addresses import ToldAddresses
-from mesh.events import PathKind
 
 PING_RETRY_INTERVAL = 1.0  # s; after an unanswered ping, well inside TRUST_LIFETIME
 MAX_OUTSTANDING_PINGS = 8  # per path; older ones have long been lost
@@ -44,84 +43,6 @@ UNPROVED_PING_BURST = 48.0  # a peer may name whom it likes: what we send there 
 UNPROVED_PING_RATE = 4.0  # 1/s
 UNPROVED_PING_DELAY = 0.5  # s; when the budget is used up
 SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
-
-
-# Not ipaddress's is_private: that takes in documentation networks, which labs use as public ones.
-_LAN_NETWORKS = [
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "169.254.0.0/16",
-        "127.0.0.0/8",
-        "fc00::/7",
-        "fe80::/10",
-        "::1/128",
-    )
-]
-
-
-class Source(enum.IntEnum):
-    """Where a candidate comes from; the higher, the more it is worth keeping."""
-
-    TOLD = 1
-    INTRODUCED = 2
-    SEEN = 3
-    RELAY = 4
-
-
-class Path:
-    """One way to a peer and what is known about it."""
-
-    __slots__ = (
-        "in_round",
-        "is_validated",
-        "last_ping_at",
-        "last_pong_at",
-        "next_ping_at",
-        "outstanding",
-        "preference",
-        "rtt",
-        "source",
-        "unanswered",
-        "via",
-    )
-
-    def __init__(self, via: Via, source: Source) -> None:
-        self.via = via
-        self.source = source
-        self.is_validated = False
-        self.rtt: float | None = None  # s, smoothed as in RFC 6298
-        self.last_ping_at = -math.inf
-        self.last_pong_at = -math.inf
-        self.next_ping_at = math.inf
-        self.unanswered = 0
-        self.in_round = 0  # how many of PROBE_OFFSETS have been used
-        self.outstanding: dict[bytes, float] = {}
-        self.preference = _preference(via)
-
-    @property
-    def is_relay(self) -> bool:
-        """Whether a supernode carries this way."""
-        return self.via.relay_id != 0
-
-    @property
-    def kind(self) -> PathKind:
-        """How the user would call it."""
-        return PathKind.RELAY if self.is_relay else PathKind.DIRECT
-
-    def is_trusted(self, now: float) -> bool:
-        """Whether a pong came lately enough to rely on this way alone."""
-        return now - self.last_pong_at < TRUST_LIFETIME
-
-
-def _preference(via: Via) -> int:
-    """0 for the same LAN, 1 for IPv6, 2 for IPv4: ties in round-trip time go to the lower one."""
-    address = ipaddress.ip_address(via.endpoint[0].partition("%")[0])
-    if any(address in network for network in _LAN_NETWORKS):
-        return 0
-    return 1 if address.version == 6 else 2
 
 
 class PathTable:
@@ -228,23 +149,56 @@ class PathTable:
         if self.active is not None and not self.active.is_relay:
             self._doubt(self.active, now)
 
+    def heard_by_relay(self, now: float) -> bool:  # Hot path.
+        """Learn that the newest datagram so far came by the relay.
+
+        The peer sends both ways, or has left the path that we use: it hears nothing by it.
+
+        Returns:
+            Whether that put the path in use in doubt.
+        """
+        active = self.active
+        if active is None or active.is_relay or not trust.is_left_by_peer(active, now):
+            return False
+        self._doubt(active, now, patience=trust.DOUBT_PATIENCE)
+        return True
+
+    def asked_by_relay(self, now: float) -> bool:
+        """Learn that the peer pings the relay, as it does in doubt: ask the path in use at once.
+
+        Returns:
+            Whether there is something to ask.
+        """
+        active = self.active
+        if active is None or active.is_relay or now - active.last_pong_at < trust.RELAYED_GRACE:
+            return False
+        active.is_questioned = True
+        active.next_ping_at = min(active.next_ping_at, now)
+        return True
+
     def doubt_all(self, now: float) -> None:
         """React to a restart of the peer: no path that was proved before it is trusted."""
         for path in self._direct.values():
             self._doubt(path, now)
 
-    def _doubt(self, path: Path, now: float) -> None:
-        if path.is_trusted(now):
-            path.last_pong_at = now - TRUST_LIFETIME
+    def _doubt(self, path: Path, now: float, *, patience: float = 0.0) -> None:
+        """Put a path in doubt; only after ``patience`` it is left for another direct one."""
+        if not path.is_validated:
+            return
+        if not path.is_in_doubt:
+            path.is_in_doubt = True
+            path.doubted_at = now
+            path.kept_until = math.inf
             path.next_ping_at = min(path.next_ping_at, now)
             self.fresh_until = -math.inf
+        path.kept_until = min(path.kept_until, now + patience)
 
     def withdraw(self, via: Via, now: float) -> None:
         """React to a fatal send error: the way is unproved again, and frames leave it at once."""
         path = self._direct.get(via)
         if path is not None and path.is_validated:
             path.is_validated = False
-            path.last_pong_at = -math.inf
+            path.last_pong_at = path.last_heard_at = -math.inf
             path.in_round = 0
             path.next_ping_at = now + PING_RETRY_INTERVAL
             self._choose(now)
@@ -264,11 +218,26 @@ class PathTable:
     def pings_due(self, now: float) -> list[Path]:
         """Return the ways to ping now; the owner tells each with `ping_sent`."""
         self._drop_dead(now)
+        self._judge(now)
         if self._wants_round(now):
             self.start_round(now)
         due = [path for path in self.paths() if path.next_ping_at <= now]
         due.sort(key=lambda path: path.source, reverse=True)  # seen ones before told ones
         return [path for path in due if self._may_ping(path, now)]
+
+    def _judge(self, now: float) -> None:
+        """Doubt what does not answer, and look what else there is while the path in use is so."""
+        for path in self.paths():
+            if trust.deserves_doubt(path, now):
+                self._doubt(path, now, patience=trust.DOUBT_PATIENCE)
+        active = self.active
+        if active is None or not active.is_in_doubt:
+            return
+        self._choose(now)
+        for path in self.paths():  # the ping by the relay tells the peer of our doubt
+            is_proved = path.is_validated or path.is_relay
+            if is_proved and now - path.last_ping_at >= PING_RETRY_INTERVAL:
+                path.next_ping_at = now
 
     def _may_ping(self, path: Path, now: float) -> bool:
         """Whether the budget allows a ping; one to a proved way or the relay is always allowed."""
@@ -295,13 +264,16 @@ class PathTable:
         while len(path.outstanding) > MAX_OUTSTANDING_PINGS:
             del path.outstanding[next(iter(path.outstanding))]
         path.last_ping_at = now
+        if not path.unanswered:
+            path.first_unanswered_at = now
         path.unanswered += 1
         path.next_ping_at = self._ping_after(path, now)
 
     def _ping_after(self, path: Path, now: float) -> float:
         if path.is_validated or path.is_relay:
-            if path.unanswered <= PATH_MAX_UNANSWERED:
-                return now + PING_RETRY_INTERVAL  # a pong puts it off
+            is_in_doubt = path.is_in_doubt and not path.is_relay
+            if path.unanswered <= PATH_MAX_UNANSWERED or is_in_doubt:
+                return now + self._retry_interval(path, now)  # a pong puts it off
             return now + self._heartbeat_interval(path, now)
         path.in_round += 1
         if path.in_round < len(PROBE_OFFSETS):
@@ -309,9 +281,16 @@ class PathTable:
         next_round_at = self._round_started_at + PROBE_ROUND_INTERVAL
         return next_round_at if next_round_at > now else now + PROBE_ROUND_INTERVAL
 
+    def _retry_interval(self, path: Path, now: float) -> float:
+        if not self._is_used(path, now):
+            return PING_RETRY_INTERVAL
+        return min(PING_RETRY_INTERVAL, path.unanswered * trust.answer_timeout(path))
+
     def _heartbeat_interval(self, path: Path, now: float) -> float:
-        is_in_use = path is self.active and now - self._last_used_at < IN_USE_TIMEOUT
-        return HEARTBEAT_INTERVAL if is_in_use else IDLE_HEARTBEAT_INTERVAL
+        return HEARTBEAT_INTERVAL if self._is_used(path, now) else IDLE_HEARTBEAT_INTERVAL
+
+    def _is_used(self, path: Path, now: float) -> bool:
+        return path is self.active and now - self._last_used_at < IN_USE_TIMEOUT
 
     def receive_pong(self, via: Via, token: bytes, now: float) -> float | None:
         """Take in the answer to a ping of ours that came back by ``via``.
@@ -325,9 +304,11 @@ class PathTable:
         if path is None or sent_at is None:
             return None
         rtt = now - sent_at
-        path.rtt = rtt if path.rtt is None else path.rtt + (rtt - path.rtt) / 8
-        path.last_pong_at = now
+        path.took(rtt)
+        path.last_pong_at = path.last_heard_at = now
         path.unanswered = 0
+        path.is_in_doubt = False
+        path.is_questioned = False
         path.is_validated = True
         self._choose(now)
         path.next_ping_at = now + self._heartbeat_interval(path, now)
@@ -347,9 +328,10 @@ class PathTable:
         active, relay = self.active, self.relay_via
         if active is None:
             return () if relay is None else (relay,)
-        if active.is_trusted(now) or relay is None or active.is_relay:
+        if active.is_trusted(now) or active.is_relay:
             return (active.via,)
-        return (active.via, relay)
+        second = relay or self._second_best(active)
+        return (active.via,) if second is None else (active.via, second)
 
     def is_in_use(self, now: float) -> bool:
         """Whether frames were sent lately."""
@@ -363,15 +345,26 @@ class PathTable:
             return ()
         self._vias = (active.via,)
         self.fresh_until = now + PING_RETRY_INTERVAL
-        if active.is_trusted(now):
-            self.fresh_until = active.last_pong_at + TRUST_LIFETIME
-        elif self._may_relay and self._relay is not None and not active.is_relay:
-            self._vias = (active.via, self._relay.via)
+        if not active.is_relay:
+            if active.is_trusted(now):
+                trusted_until = active.last_pong_at + TRUST_LIFETIME
+                self.fresh_until = min(trusted_until, trust.look_again_at(active, now))
+            else:
+                relay = self.relay_via if self._may_relay else None
+                second = relay or self._second_best(active)
+                self._vias = (active.via,) if second is None else (active.via, second)
+            if trust.wants_asking(active, now):
+                active.next_ping_at = now
         if active.unanswered == 0:
             # A path that was idle is pinged at the pace of use from now on.
             soonest = max(now, active.last_ping_at + HEARTBEAT_INTERVAL)
             active.next_ping_at = min(active.next_ping_at, soonest)
         return self._vias
+
+    def _second_best(self, active: Path) -> Via | None:
+        """Return the proved direct way, other than ``active``, that answered last."""
+        others = [p for p in self._direct.values() if p.is_validated and p is not active]
+        return max(others, key=lambda path: path.last_pong_at).via if others else None
 
     def _drop_dead(self, now: float) -> None:
         for path in list(self._direct.values()):
@@ -397,20 +390,9 @@ class PathTable:
         if best is not None and not self._is_alive(best):
             best = None
         for path in self._direct.values():
-            if path.is_validated and (best is None or _is_better(path, best, now)):
+            if path.is_validated and (best is None or is_better(path, best, now)):
                 best = path
         if best is None and self._may_relay:
             best = self._relay
         self.active = best
         self.fresh_until = -math.inf
-
-
-def _is_better(path: Path, active: Path, now: float) -> bool:
-    if path is active or not path.is_trusted(now):
-        return False
-    if active.is_relay or not active.is_trusted(now):
-        return True
-    new, old = path.rtt or 0.0, active.rtt or 0.0
-    if old - new > max(RTT_GAIN, RTT_GAIN_SHARE * old):
-        return True
-    return path.preference < active.preference and new - old < RTT_GAIN

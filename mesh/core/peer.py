@@ -15,7 +15,8 @@ from mesh.core.context import Context
 from mesh.core.frame_sender import FrameSender
 from mesh.core.handshakes import PeerHandshake
 from mesh.core.outbox import Via
-from mesh.core.paths import Path, PathTable, Source
+from mesh.core.path import Path, Source
+from mesh.core.paths import PathTable
 from mesh.core.timers import Timer
 from mesh.crypto.handshake import PeerInitiation
 from mesh.crypto.identity import edge_id_of
@@ -240,10 +241,17 @@ class Peer:
             self._handshake.confirm_next(now)
             has_restarted, self._handshake.has_restarted = self._handshake.has_restarted, False
             self._session_changed(via, now, is_renewal=not has_restarted)
-        if is_newest and not via.relay_id:
-            path = self.paths.find(via)
-            if path is None or not path.is_validated:
-                self._heard(via, now)
+        if not is_newest:
+            return
+        if via.relay_id:
+            if self.paths.heard_by_relay(now):
+                self.reschedule_probe(now)
+            return
+        path = self.paths.find(via)
+        if path is None or not path.is_validated:
+            self._heard(via, now)
+        else:
+            path.last_heard_at = now
 
     def _heard(self, via: Via, now: float) -> None:
         self.last_heard_at = now
@@ -255,8 +263,12 @@ class Peer:
         """Answer a ping by the way it came, telling where it was seen from."""
         seen_from = None if via.relay_id else via.endpoint
         self._send_by((via,), Pong(token=message.token, endpoint=seen_from, digest=b""), now)
+        if via.relay_id:
+            if self.paths.asked_by_relay(now):
+                self.reschedule_probe(now)
+            return
         path = self.paths.find(via)
-        if path is not None and not path.is_validated and not path.is_relay:
+        if path is not None and not path.is_validated:
             # The peer's way to us is open, so ours to it should be: do not wait for the schedule.
             self._heard(via, now)
 

@@ -15,7 +15,8 @@ from mesh.constants import (
     TRUST_LIFETIME,
 )
 from mesh.core.outbox import Via
-from mesh.core.paths import PathTable, Source
+from mesh.core.path import Source
+from mesh.core.paths import PathTable
 from mesh.core.told_addresses import ToldAddresses
 
 RELAY = Via(0, Endpoint("203.0.113.1", 7777), 42)

@@ -5,7 +5,8 @@ import pytest
 from mesh.addresses import Endpoint
 from mesh.constants import TOLD_ADDRESS_BURST, TOLD_ADDRESS_RATE
 from mesh.core.outbox import Via
-from mesh.core.paths import PathTable, Source
+from mesh.core.path import Source
+from mesh.core.paths import PathTable
 from mesh.core.told_addresses import LAN_FACTOR, MAX_ADDRESSES, ToldAddresses
 
 VICTIM = "198.51.100.7"
