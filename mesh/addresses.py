@@ -23,7 +23,7 @@ class Endpoint(NamedTuple):
     """An address and UDP or TCP port, equal to the socket layer's ``(host, port)`` tuple.
 
     ``host`` is a numeric IPv4 or IPv6 address in its canonical text; link-local IPv6 addresses
-    carry ``%`` and the interface index.
+    carry ``%`` and the interface index. Port 0 is told of who is on a stream: section 19.
     """
 
     host: str
@@ -65,8 +65,12 @@ def encode_endpoint(endpoint: Endpoint) -> bytes:
     return address.packed + endpoint.port.to_bytes(2, "big")
 
 
-def decode_endpoint(encoded: bytes) -> Endpoint:
+def decode_endpoint(encoded: bytes, *, may_lack_port: bool = False) -> Endpoint:
     """Read what `encode_endpoint` wrote.
+
+    Args:
+        encoded: of any length.
+        may_lack_port: whether it may be that of a stream, with port 0: protocol section 19.
 
     Raises:
         MalformedMessage: the length is neither 6 nor 18, or the port is zero.
@@ -74,7 +78,7 @@ def decode_endpoint(encoded: bytes) -> Endpoint:
     if len(encoded) not in {6, 18}:
         raise MalformedMessage("an endpoint has 6 or 18 bytes")
     port = int.from_bytes(encoded[-2:], "big")
-    if port == 0:
+    if port == 0 and not may_lack_port:
         raise MalformedMessage("an endpoint has a port")
     return Endpoint(str(ipaddress.ip_address(encoded[:-2])), port)
 

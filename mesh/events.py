@@ -30,6 +30,7 @@ class DropReason(enum.StrEnum):
     INCOMPLETE_FRAME = "incomplete_frame"
     TABLE_FULL = "table_full"
     SEND_ERROR = "send_error"
+    QUEUE_FULL = "queue_full"
     TAP_ERROR = "tap_error"
 
 

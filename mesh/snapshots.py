@@ -87,6 +87,7 @@ class RegisteredEdgeView(TypedDict):
     id: str
     community: str
     endpoint: str
+    transport: str
     address: str
     age_s: float
     last_seen_s: float
@@ -107,6 +108,7 @@ class SupernodeStatusView(TypedDict):
     """What a supernode's engine knows for ``supernode status``."""
 
     edges: int
+    streams: int
     communities: int
     relayed_bytes: int
     relayed_datagrams: int

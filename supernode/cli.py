@@ -21,7 +21,12 @@ from mesh.net.control import NotRunning, call
 from mesh.net.data_loop import DataLoop
 from mesh.net.paths import control_path, default_runtime_dir, default_state_dir
 from supernode import tables
-from supernode.config import SupernodeConfig, parse_listen_address, read_config_file
+from supernode.config import (
+    SupernodeConfig,
+    parse_listen_address,
+    parse_trusted_proxy,
+    read_config_file,
+)
 from supernode.server import CONTROL_NAME, SupernodeServer
 from supernode.store.urls import parse_store_url
 
@@ -92,6 +97,33 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="ADDR:PORT",
         help="may be repeated; default 0.0.0.0:7777 and [::]:7777",
     )
+    run.add_argument(
+        "--no-tcp",
+        action="store_false",
+        dest="takes_tcp",
+        default=None,
+        help="UDP only on these; else streams are taken there too, for who has no UDP",
+    )
+    run.add_argument(
+        "--listen-ws",
+        action="append",
+        type=_listen_address,
+        metavar="ADDR:PORT",
+        help="TCP and WebSocket only; may be repeated; for a reverse proxy, or port 443",
+    )
+    run.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="certificate and chain (PEM): takes wss://"
+    )
+    run.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its key; default: in the same file"
+    )
+    run.add_argument(
+        "--trust-proxy",
+        action="append",
+        type=_trusted_proxy,
+        metavar="ADDR",
+        help="a reverse proxy whose X-Forwarded-For is believed; may be repeated",
+    )
     run.add_argument("--state-dir", type=Path, metavar="DIR", help="where key and leases are kept")
     run.add_argument("--config", type=Path, metavar="FILE", help="TOML with the same names")
     run.add_argument(
@@ -105,6 +137,14 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 def _listen_address(text: str) -> str:
     try:
         parse_listen_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _trusted_proxy(text: str) -> str:
+    try:
+        parse_trusted_proxy(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
@@ -139,6 +179,11 @@ def config_of(arguments: argparse.Namespace) -> SupernodeConfig:
         settings.update(read_config_file(arguments.config))
     flags = {
         "listen": tuple(arguments.listen) if arguments.listen else None,
+        "takes_tcp": arguments.takes_tcp,
+        "listen_ws": tuple(arguments.listen_ws) if arguments.listen_ws else None,
+        "tls_cert": arguments.tls_cert,
+        "tls_key": arguments.tls_key,
+        "trust_proxy": tuple(arguments.trust_proxy) if arguments.trust_proxy else None,
         "state_dir": arguments.state_dir,
         "runtime_dir": arguments.runtime_dir,
         "store": arguments.store,

@@ -3,6 +3,10 @@
 ::
 
     listen = ["0.0.0.0:7777", "[::]:7777"]
+    listen-ws = ["0.0.0.0:443"]
+    tls-cert = "/etc/mesh-supernode/chain.pem"
+    tls-key = "/etc/mesh-supernode/key.pem"
+    trust-proxy = ["127.0.0.1"]
     state-dir = "/var/lib/mesh-supernode"
     runtime-dir = "/run/mesh-supernode"
     store = "sqlite:////var/lib/mesh-supernode/leases.sqlite3"
@@ -15,8 +19,9 @@ import dataclasses
 import difflib
 import ipaddress
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +29,9 @@ from mesh.addresses import Endpoint
 from mesh.errors import ConfigError
 from supernode.limits import SupernodeLimits
 
-_TEXTS = ("state-dir", "runtime-dir", "store")
-_KEYS = ("listen", *_TEXTS, "limits")
+_TEXTS = ("state-dir", "runtime-dir", "store", "tls-cert", "tls-key")
+_PATHS = ("state-dir", "runtime-dir", "tls-cert", "tls-key")
+_KEYS = ("listen", "listen-ws", "no-tcp", "trust-proxy", *_TEXTS, "limits")
 _LIMITS = {
     field.name.replace("_", "-"): field.name
     for field in dataclasses.fields(SupernodeLimits)
@@ -44,6 +50,11 @@ class SupernodeConfig:
         store: a URL, or empty for a SQLite file in ``state_dir``.
         limits: caps and budgets.
         only_community: the 32-byte id of the one community served (embedded), or None for any.
+        takes_tcp: whether streams are taken on the ports of ``listen`` too.
+        listen_ws: ``ADDR:PORT`` texts where streams only are taken.
+        tls_cert: a file with a certificate (PEM, its chain behind it), or None: no TLS.
+        tls_key: a file with its key, or None: it is in the same file.
+        trust_proxy: whose ``X-Forwarded-For`` is believed: addresses or networks.
         may_change_port: whether any free port will do where the port is taken.
     """
 
@@ -53,6 +64,11 @@ class SupernodeConfig:
     store: str = ""
     limits: SupernodeLimits = dataclasses.field(default_factory=SupernodeLimits)
     only_community: bytes | None = None
+    takes_tcp: bool = True
+    listen_ws: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    trust_proxy: tuple[str, ...] = ()
     may_change_port: bool = False
 
 
@@ -91,30 +107,66 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise ConfigError(where, "", f"is not TOML: {error}") from None
     _check_keys(document, _KEYS, where)
     settings: dict[str, Any] = {}
-    if "listen" in document:
-        settings["listen"] = _read_listen(document["listen"], where)
-    for key in _TEXTS:
+    for key, check in _LISTS.items():
         if key in document:
-            if not isinstance(document[key], str):
-                raise ConfigError(where, key, f"has to be a string, not {document[key]!r}")
-            settings[key.replace("-", "_")] = document[key]
-    for key in ("state_dir", "runtime_dir"):
-        if key in settings:
-            settings[key] = path.parent / settings[key]
+            settings[key.replace("-", "_")] = _read_list(document[key], check, key, where)
+    if "no-tcp" in document:
+        settings["takes_tcp"] = not _read_switch(document["no-tcp"], "no-tcp", where)
+    settings.update(_read_texts(document, path))
     if "limits" in document:
         settings["limits"] = _read_limits(document["limits"], where)
     return settings
 
 
-def _read_listen(value: object, where: str) -> tuple[str, ...]:
+def _read_texts(document: Mapping[str, object], path: Path) -> dict[str, str | Path]:
+    """Return the texts; files and directories are relative to that of the configuration."""
+    texts: dict[str, str | Path] = {}
+    for key in _TEXTS:
+        if key in document:
+            value = document[key]
+            if not isinstance(value, str):
+                raise ConfigError(str(path), key, f"has to be a string, not {value!r}")
+            name = key.replace("-", "_")
+            texts[name] = path.parent / value if key in _PATHS else value
+    return texts
+
+
+def _read_switch(value: object, key: str, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(where, key, f"has to be a boolean, not {value!r}")
+    return value
+
+
+def parse_trusted_proxy(text: str) -> IPv4Network | IPv6Network:
+    """Read an address or network, such as ``127.0.0.1`` or ``10.0.0.0/8``.
+
+    Raises:
+        ValueError: it is something else; the message quotes it.
+    """
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or network, such as 127.0.0.1") from None
+
+
+_LISTS: dict[str, Callable[[str], object]] = {
+    "listen": parse_listen_address,
+    "listen-ws": parse_listen_address,
+    "trust-proxy": parse_trusted_proxy,
+}
+
+
+def _read_list(
+    value: object, check: Callable[[str], object], key: str, where: str
+) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(where, "listen", f"has to be a list of strings, not {value!r}")
+        raise ConfigError(where, key, f"has to be a list of strings, not {value!r}")
     try:
         for text in texts:
-            parse_listen_address(text)
+            check(text)
     except ValueError as error:
-        raise ConfigError(where, "listen", str(error)) from None
+        raise ConfigError(where, key, str(error)) from None
     return tuple(texts)
 
 

@@ -15,7 +15,14 @@ from collections.abc import Callable
 from mesh.addresses import EdgeId, Endpoint
 from mesh.crypto.identity import Identity
 from mesh.crypto.session import Session
-from mesh.engine import Buffer, Entropy, OutgoingDatagrams, ReceivedDatagrams, SocketId
+from mesh.engine import (
+    Buffer,
+    Entropy,
+    OutgoingDatagrams,
+    ReceivedDatagrams,
+    SocketId,
+    Transport,
+)
 from mesh.errors import MalformedMessage, NotAuthentic, Replayed
 from mesh.events import DropReason, Event
 from mesh.snapshots import CommunityView, RegisteredEdgeView, SupernodeStatusView
@@ -69,6 +76,7 @@ class SupernodeEngine:
         self._events: list[Event] = []
         self._drops: dict[DropReason, int] = {}
         self._sweep_at = math.inf
+        self._streams: dict[SocketId, Transport] = {}
         self._registry = Registry(limits)
         self._leases = Leases(stored or StoredLeases(), limits.max_leases, self._report, now)
         self._relay = Relay(self._registry.by_relay_id, self._send, self._count_drop)
@@ -94,7 +102,11 @@ class SupernodeEngine:
     def receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:  # Hot path.
         """Take in what a socket delivered; nothing in it is authenticated."""
         buffer, segment_bytes, source, socket = batch
-        if segment_bytes <= 0 or not buffer or source[1] == 0:
+        if (
+            segment_bytes <= 0
+            or not buffer
+            or (source[1] == 0 and socket not in self._streams)  # no port to answer to
+        ):
             self._count_drop(DropReason.MALFORMED, 1)
             return
         view = memoryview(buffer)
@@ -131,9 +143,17 @@ class SupernodeEngine:
         del socket, destination, datagram_bytes, now
         self._count_drop(DropReason.SEND_ERROR, 1)
 
+    def stream_opened(self, socket: SocketId, transport: Transport) -> None:
+        """Learn that a socket is a stream: its source has no port (section 19)."""
+        self._streams[socket] = transport
+
     def socket_closed(self, socket: SocketId, now: float) -> None:
-        """Nothing to do: an edge that cannot be reached falls silent and expires."""
-        del socket, now
+        """Learn that a stream has ended: an edge that cannot be reached falls silent and expires.
+
+        It is not forgotten at once: it may be about to open another stream.
+        """
+        del now
+        self._streams.pop(socket, None)
 
     def stop(self, now: float) -> None:
         """Tell every edge that we stop."""
@@ -166,6 +186,7 @@ class SupernodeEngine:
         del now
         return {
             "edges": len(self._registry),
+            "streams": len(self._streams),
             "communities": len(self._registry.communities),
             "relayed_bytes": self._relay.relayed_bytes,
             "relayed_datagrams": self._relay.relayed_datagrams,
@@ -175,7 +196,10 @@ class SupernodeEngine:
 
     def edge_views(self, now: float) -> list[RegisteredEdgeView]:
         """Return one row per registered edge."""
-        return [views.edge_view(each, now) for each in self._registry]
+        return [
+            views.edge_view(each, self._streams.get(each.socket, Transport.UDP), now)
+            for each in self._registry
+        ]
 
     def community_views(self, now: float) -> list[CommunityView]:
         """Return one row per community that has edges or leases."""
@@ -196,6 +220,10 @@ class SupernodeEngine:
     def registered_edges(self) -> list[tuple[bytes, EdgeId]]:
         """Return community and EdgeId of every registered edge."""
         return [(each.community.id, each.edge) for each in self._registry]
+
+    def sockets_in_use(self) -> set[SocketId]:
+        """Return the sockets on which edges are registered."""
+        return {each.socket for each in self._registry}
 
     def serves_community(self, is_it: Callable[[bytes], bool]) -> bytes | None:
         """Return the id of the served community that ``is_it`` recognises (LAN queries).

@@ -39,13 +39,22 @@ from mesh.net.lan import LanResponder, serve_lan
 from mesh.net.log_limit import LogLimit
 from mesh.net.paths import control_path
 from mesh.net.state import StateDir
+from mesh.net.stream import StreamPort
 from mesh.net.udp import UdpPort, open_udp, open_udp_pair
 from mesh.wire.lan import lan_query_tag
-from supernode.config import SupernodeConfig, parse_listen_address
+from supernode.config import SupernodeConfig, parse_listen_address, parse_trusted_proxy
 from supernode.engine import SupernodeEngine
 from supernode.lease_keeper import LeaseKeeper
 from supernode.store.contract import Changes, LeaseStore
 from supernode.store.urls import open_store
+from supernode.streams import (
+    StreamHost,
+    StreamServer,
+    StreamSettings,
+    listen,
+    listen_beside,
+    server_tls_context,
+)
 
 CONTROL_NAME = "supernode"
 FLUSH_INTERVAL = 60.0  # s; when leases are stored that nobody waits for
@@ -62,18 +71,22 @@ class SupernodeServer:
 
     Attributes:
         endpoints: what it listens on, once `run` has started; ``0.0.0.0`` or ``::`` for any.
+        stream_endpoints: where it takes streams.
         fingerprint: of its key, once `run` has started.
     """
 
     def __init__(self, config: SupernodeConfig) -> None:
         """Prepare; nothing is opened before `run`."""
         self.endpoints: list[Endpoint] = []
+        self.stream_endpoints: list[Endpoint] = []
         self.fingerprint = ""
         self._config = config
         self._log_limit = LogLimit()
         self._engine: SupernodeEngine
         self._driver: Driver
         self._keeper: LeaseKeeper
+        self._streams: StreamServer
+        self._listening: list[socket.socket] = []
         self._started_at = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -95,6 +108,7 @@ class SupernodeServer:
             for port in ports.values():
                 stack.callback(port.close)
             self._prepare(identity, store, ports)
+            self._listen_for_streams(stack)
             await self._serve(identity, task_status)
 
     def _prepare(
@@ -114,6 +128,47 @@ class SupernodeServer:
         self.endpoints = [port.local for port in ports.values()]
         self.fingerprint = identity.fingerprint
 
+    def _listen_for_streams(self, stack: contextlib.ExitStack) -> None:
+        config, limits = self._config, self._config.limits
+        if config.tls_key is not None and config.tls_cert is None:
+            raise ConfigError("--tls-key", "", "needs --tls-cert")
+        tls = None
+        if config.tls_cert is not None:
+            tls = server_tls_context(config.tls_cert, config.tls_key)
+        settings = StreamSettings(
+            max_streams=limits.max_streams,
+            max_streams_per_source=limits.max_streams_per_source,
+            tls=tls,
+            trusted_proxies=tuple(map(parse_trusted_proxy, config.trust_proxy)),
+        )
+        self._streams = StreamServer(self._stream_host(), settings)
+        if config.takes_tcp:
+            self._listening += listen_beside(self.endpoints)
+        for listening in self._listening:
+            stack.callback(listening.close)
+        for text in config.listen_ws:
+            listening = listen(parse_listen_address(text), "--listen-ws")
+            stack.callback(listening.close)
+            self._listening.append(listening)
+        self.stream_endpoints = [Endpoint(*each.getsockname()[:2]) for each in self._listening]
+
+    def _stream_host(self) -> StreamHost:
+        def add(port: StreamPort) -> None:
+            self._engine.stream_opened(port.socket_id, port.transport)
+            self._driver.add_port(port)
+
+        def remove(socket_id: SocketId) -> None:
+            self._driver.remove_port(socket_id)
+            self._driver.step(lambda now: self._engine.socket_closed(socket_id, now))
+
+        return StreamHost(
+            new_socket_id=self._driver.new_socket_id,
+            add=add,
+            remove=remove,
+            in_use=self._engine.sockets_in_use,
+            counters=self._driver.counters,
+        )
+
     async def _serve(self, identity: Identity, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with trio.open_nursery() as nursery:
@@ -122,6 +177,9 @@ class SupernodeServer:
                     await nursery.start(serve_control, path, self._dispatch)
                 await nursery.start(self._driver.run)
                 nursery.start_soon(self._store_now_and_then)
+                nursery.start_soon(self._streams.close_guests)
+                for listening in self._listening:
+                    nursery.start_soon(self._streams.serve, listening)
                 nursery.start_soon(self._answer_lan_queries, identity)
                 task_status.started()
         finally:
@@ -208,6 +266,7 @@ class SupernodeServer:
             **view,
             "drops": {**view["drops"], **self._driver.counters.drops()},
             "listen": [str(endpoint) for endpoint in self.endpoints],
+            "listen_streams": [str(endpoint) for endpoint in self.stream_endpoints],
             "fingerprint": self.fingerprint,
             "store": {"url": self._keeper.url, "problem": self._keeper.problem},
             "uptime_s": round(now - self._started_at, 3),

@@ -15,7 +15,7 @@ def print_status(status: Mapping[str, Any], out: TextIO) -> None:
     rows = [
         ("listening on", ", ".join(status["listen"])),
         ("key", status["fingerprint"]),
-        ("edges", str(status["edges"])),
+        ("edges", f"{status['edges']}, {status['streams']} streams"),
         ("communities", str(status["communities"])),
         (
             "relayed",

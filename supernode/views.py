@@ -1,17 +1,19 @@
 """Rows of ``supernode edges`` and ``supernode communities``."""
 
+from mesh.engine import Transport
 from mesh.snapshots import CommunityView, RegisteredEdgeView
 from supernode.leases import Leases
 from supernode.registration import Registration
 from supernode.registry import Registry
 
 
-def edge_view(registration: Registration, now: float) -> RegisteredEdgeView:
+def edge_view(registration: Registration, transport: Transport, now: float) -> RegisteredEdgeView:
     """Return the row of a registered edge."""
     return {
         "id": registration.edge.hex(),
         "community": registration.community.id.hex(),
         "endpoint": str(registration.endpoint),
+        "transport": transport.value,
         "address": registration.member.address,
         "age_s": round(now - registration.registered_at, 3),
         "last_seen_s": round(now - registration.heard_at, 3),

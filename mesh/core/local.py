@@ -30,7 +30,8 @@ class LocalEndpoints:
     @property
     def candidates(self) -> tuple[Endpoint, ...]:
         """What to tell peers: at most 32, the advertised ones first."""
-        seen = [self.seen_as] if self.seen_as is not None else []
+        # On a stream there is no port that a peer could send to; section 19.
+        seen = [self.seen_as] if self.seen_as is not None and self.seen_as.port else []
         ours = [*self._advertise, *self._mapped, *self._local]
         return tuple(dict.fromkeys([*ours, *seen]))[:MAX_CANDIDATES]
 
@@ -73,7 +74,7 @@ class LocalEndpoints:
         that depends on the destination.
         """
         seen = self.seen_as
-        if seen is None:
+        if seen is None or not seen.port:
             return "unknown"
         if seen in self._local:
             return "open"

@@ -352,8 +352,8 @@ class Driver:
                 ports[batch.socket].send(batch)
             except BlockingIOError:
                 self.counters.send_would_block += 1
-            except KeyError:  # the machine does not have the family
-                self._note_send_error(errors, batch, OSError(errno.EAFNOSUPPORT, "no such socket"))
+            except KeyError:
+                self._note_send_error(errors, batch, _no_such_socket(batch.socket))
             except OSError as error:
                 self._note_send_error(errors, batch, error)
             else:
@@ -384,6 +384,8 @@ class Driver:
             return
         name = count_error(self.counters.send_errors, error)
         errors[batch.socket, batch.destination, 0] = error.errno or errno.EIO
+        if error.errno == errno.ENOTCONN:  # every stream ends one day
+            return
         self._log_rarely(
             f"send {name}",
             logging.WARNING,
@@ -429,6 +431,12 @@ class Driver:
             port.close()
         if self._tap is not None:
             self._tap.close()
+
+
+def _no_such_socket(socket: SocketId) -> OSError:
+    if socket >= FIRST_ADDED_SOCKET_ID:
+        return OSError(errno.ENOTCONN, "the stream has ended")
+    return OSError(errno.EAFNOSUPPORT, "no such socket")  # the machine does not have the family
 
 
 def _kept(datagrams: list[OutgoingDatagrams]) -> list[OutgoingDatagrams]:

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Final
 
 from mesh.constants import STREAM_QUEUE_BYTES, STREAM_QUEUE_TIME, STREAM_QUICK_BYTES
+from mesh.net.counters import DriverCounters
 
 QUICK_SHARE: Final = 4
 """Small datagrams have a quarter of the room at most, so that a flood of them stops nobody."""
@@ -42,12 +43,12 @@ class _Lane:
 class StreamQueue:
     """Frames that wait for one stream.
 
-    Attributes:
-        dropped: frames that gave way to newer ones, or had waited for too long.
+    Args:
+        counters: where frames that gave way to newer ones, or waited for too long, are counted.
     """
 
-    def __init__(self) -> None:
-        self.dropped = 0
+    def __init__(self, counters: DriverCounters) -> None:
+        self._counters = counters
         quick_bytes = STREAM_QUEUE_BYTES // QUICK_SHARE
         self._quick = _Lane(quick_bytes)
         self._bulk = _Lane(STREAM_QUEUE_BYTES - quick_bytes)
@@ -60,7 +61,7 @@ class StreamQueue:
         """Append a frame; the oldest ones give way where there is no room."""
         # Hot path.
         lane = self._quick if len(frame) <= STREAM_QUICK_BYTES + 2 else self._bulk
-        self.dropped += lane.put(frame, now)
+        self._counters.queue_full += lane.put(frame, now)
 
     def take(self, limit_bytes: int, now: float) -> bytes:
         """Return, and forget, what is to be sent next: whole frames, joined.
@@ -77,7 +78,7 @@ class StreamQueue:
                 put_at, _ = lane.frames[0]
                 frame = lane.pop()
                 if now - put_at > STREAM_QUEUE_TIME:
-                    self.dropped += 1
+                    self._counters.queue_full += 1
                     continue
                 taken.append(frame)
                 total += len(frame)

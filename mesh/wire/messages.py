@@ -117,7 +117,7 @@ MEMBER = Record(
     Member,
     (
         Field("key", Binary((KEY_BYTES,))),
-        Field("endpoint", EndpointBytes()),
+        Field("endpoint", EndpointBytes(may_lack_port=True)),
         Field("relay_id", Unsigned("u32 > 0", 32, minimum=1)),
         _ADDRESS,
         _AES,
@@ -145,7 +145,7 @@ SCHEMAS = (
         (
             _VERSION,
             Field("relay_id", Unsigned("u32 > 0", 32, minimum=1)),
-            Field("endpoint", EndpointBytes()),
+            Field("endpoint", EndpointBytes(may_lack_port=True)),
             _ADDRESS,
             Field("members", _U32),
             _DIGEST,
@@ -181,7 +181,7 @@ SCHEMAS = (
         Pong,
         (
             _TOKEN,
-            Field("endpoint", EndpointBytes(may_be_empty=True)),
+            Field("endpoint", EndpointBytes(may_be_empty=True, may_lack_port=True)),
             Field("digest", Binary((0, DIGEST_BYTES))),
         ),
     ),

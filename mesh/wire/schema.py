@@ -220,9 +220,13 @@ class Cidr:
 
 @dataclass(frozen=True, slots=True)
 class EndpointBytes:
-    """An endpoint of section 2; None stands for empty where that is allowed."""
+    """An endpoint of section 2; None stands for empty where that is allowed.
+
+    Port 0, that of a stream, is read where that is allowed.
+    """
 
     may_be_empty: bool = False
+    may_lack_port: bool = False
     described: str = "bin 6/18"
 
     def encode(self, value: object) -> object:
@@ -242,7 +246,7 @@ class EndpointBytes:
             raise MalformedMessage(f"is not {self.described}")
         if not value and self.may_be_empty:
             return None
-        return decode_endpoint(value)
+        return decode_endpoint(value, may_lack_port=self.may_lack_port)
 
 
 @dataclass(frozen=True, slots=True)
