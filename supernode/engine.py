@@ -36,7 +36,7 @@ from mesh.wire.datagram import (
     peek_transport_untrusted,
 )
 from mesh.wire.inner import open_control_untrusted
-from mesh.wire.messages import Register, UnknownMessage, decode_message
+from mesh.wire.messages import Ping, Register, UnknownMessage, decode_message
 from supernode import views
 from supernode.leases import Leases, StoredLeases
 from supernode.limits import SupernodeLimits
@@ -322,10 +322,14 @@ class SupernodeEngine:
         except MalformedMessage:
             self._registrar.handle_bad_request(session, origin, now)
             raise
-        if not isinstance(message, Register):
-            self._count_drop(DropReason.NOT_A_MEMBER, 1)
-        elif self._registrar.handle_register(session, origin, message, now):
-            self._reception.leave_to_registry(session.our_index)
+        match message:
+            case Ping():
+                self._registrar.handle_guest_ping(session, origin, message, now)
+            case Register():
+                if self._registrar.handle_register(session, origin, message, now):
+                    self._reception.leave_to_registry(session.our_index)
+            case _:
+                self._count_drop(DropReason.NOT_A_MEMBER, 1)
 
     # What leaves.
 

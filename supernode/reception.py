@@ -33,7 +33,7 @@ from supernode.numbering import new_number
 from supernode.origin import Origin
 
 STRANGER_LIFETIME = 5.0  # s; section 5.3 starts a fresh handshake that often
-MAX_GUEST_MESSAGES = 8  # a guest that is refused may try again, not for ever
+MAX_GUEST_MESSAGES = 64  # a guest that is refused may try again, one that measures its way may ping
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -87,6 +87,10 @@ class Registrar:
             self._introduce(registration, now)
         return True
 
+    def handle_guest_ping(self, session: Session, origin: Origin, ping: Ping, now: float) -> None:
+        """Tell an edge that has not registered where it is seen: it measures its way to us."""
+        self._tell(session, origin, Pong(ping.token, origin.endpoint, b""), now)
+
     def handle_bad_request(self, session: Session, origin: Origin, now: float) -> None:
         """Tell a guest that what it sent is no registration that we understand."""
         self._tell(session, origin, RefusedMessage(RefusalReason.BAD_REQUEST, ""), now)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.addresses import Endpoint
-from mesh.constants import SOURCE_HANDSHAKE_BURST
+from mesh.constants import MAX_PING_BYTES, SOURCE_HANDSHAKE_BURST
 from mesh.crypto.cookie import MAC1_KEY_SUPERNODE, open_cookie_reply_untrusted
 from mesh.crypto.handshake import SupernodeInitiator
 from mesh.crypto.identity import Identity
@@ -17,10 +17,10 @@ from mesh.wire.datagram import (
     decode_unknown_session,
     decode_version_refusal,
 )
-from mesh.wire.messages import Ping, Registered
+from mesh.wire.messages import Lookup, Ping, Pong, Registered, padded_ping
 from supernode.limits import SupernodeLimits
 from supernode.reception import MAX_GUEST_MESSAGES, STRANGER_LIFETIME
-from tests.supernode.bench import Bench, is_within_limit
+from tests.supernode.bench import Bench, community_keys, is_within_limit
 
 ELSEWHERE = Endpoint("203.0.113.9", 9)
 
@@ -115,8 +115,45 @@ def test_a_guest_that_does_not_register_is_soon_ignored() -> None:
     edge = bench.edge()
     edge.shake()
     for _ in range(MAX_GUEST_MESSAGES + 3):
-        assert edge.say(Ping(b"12345678")) == []
+        assert edge.say(Lookup()) == []
     assert bench.drops == {"not_a_member": MAX_GUEST_MESSAGES, "unknown_sender": 3}
+
+
+def test_a_guest_that_pings_is_told_where_it_is_seen_and_nothing_else() -> None:
+    bench = Bench()
+    bench.registered()
+    edge = bench.edge()
+    edge.shake()
+    for _ in range(MAX_GUEST_MESSAGES):
+        assert edge.say(Ping(b"12345678")) == [Pong(b"12345678", edge.endpoint, b"")]
+    assert edge.say(Ping(b"12345678")) == []
+    assert bench.drops == {"unknown_sender": 1}
+
+
+def test_a_guest_of_an_embedded_supernode_may_ping_whatever_its_community() -> None:
+    ours = community_keys("home").community_id
+    bench = Bench(SupernodeLimits(only_community=ours))
+    stranger = bench.edge("elsewhere")
+    stranger.shake()
+    assert stranger.ping().endpoint == stranger.endpoint
+
+
+def test_a_ping_in_a_guests_name_from_elsewhere_draws_nothing() -> None:
+    bench = Bench()
+    edge = bench.edge()
+    edge.shake()
+    assert bench.receive(edge.seal(Ping(b"12345678")), ELSEWHERE) == []
+
+
+def test_the_longest_ping_of_a_guest_draws_a_short_answer() -> None:
+    bench = Bench()
+    edge = bench.edge()
+    edge.shake()
+    ping = edge.seal(padded_ping(b"12345678", MAX_PING_BYTES))
+    [sent] = edge.send(ping)
+    assert len(sent.datagram) < 100
+    [sent] = edge.send(edge.seal(Ping(b"12345678")))
+    assert is_within_limit([sent], len(edge.seal(Ping(b"12345678"))))
 
 
 def test_a_source_beyond_its_burst_is_asked_for_a_cookie_and_admitted_with_it() -> None:
