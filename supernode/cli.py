@@ -24,6 +24,7 @@ from supernode import tables
 from supernode.config import (
     SupernodeConfig,
     parse_listen_address,
+    parse_probe_ports,
     parse_trusted_proxy,
     read_config_file,
 )
@@ -124,6 +125,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="ADDR",
         help="a reverse proxy whose X-Forwarded-For is believed; may be repeated",
     )
+    run.add_argument(
+        "--probe-ports",
+        type=_probe_ports,
+        metavar="PORT,PORT",
+        help="UDP ports at which edges find out what their NATs do; default: any two",
+    )
     run.add_argument("--state-dir", type=Path, metavar="DIR", help="where key and leases are kept")
     run.add_argument("--config", type=Path, metavar="FILE", help="TOML with the same names")
     run.add_argument(
@@ -148,6 +155,13 @@ def _trusted_proxy(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _probe_ports(text: str) -> tuple[int, int]:
+    try:
+        return parse_probe_ports(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _store_url(text: str) -> str:
@@ -184,6 +198,7 @@ def config_of(arguments: argparse.Namespace) -> SupernodeConfig:
         "tls_cert": arguments.tls_cert,
         "tls_key": arguments.tls_key,
         "trust_proxy": tuple(arguments.trust_proxy) if arguments.trust_proxy else None,
+        "probe_ports": arguments.probe_ports,
         "state_dir": arguments.state_dir,
         "runtime_dir": arguments.runtime_dir,
         "store": arguments.store,

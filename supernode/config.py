@@ -7,6 +7,7 @@
     tls-cert = "/etc/mesh-supernode/chain.pem"
     tls-key = "/etc/mesh-supernode/key.pem"
     trust-proxy = ["127.0.0.1"]
+    probe-ports = "7779,7780"
     state-dir = "/var/lib/mesh-supernode"
     runtime-dir = "/run/mesh-supernode"
     store = "sqlite:////var/lib/mesh-supernode/leases.sqlite3"
@@ -31,7 +32,7 @@ from supernode.limits import SupernodeLimits
 
 _TEXTS = ("state-dir", "runtime-dir", "store", "tls-cert", "tls-key")
 _PATHS = ("state-dir", "runtime-dir", "tls-cert", "tls-key")
-_KEYS = ("listen", "listen-ws", "no-tcp", "trust-proxy", *_TEXTS, "limits")
+_KEYS = ("listen", "listen-ws", "probe-ports", "no-tcp", "trust-proxy", *_TEXTS, "limits")
 _LIMITS = {
     field.name.replace("_", "-"): field.name
     for field in dataclasses.fields(SupernodeLimits)
@@ -55,6 +56,7 @@ class SupernodeConfig:
         tls_cert: a file with a certificate (PEM, its chain behind it), or None: no TLS.
         tls_key: a file with its key, or None: it is in the same file.
         trust_proxy: whose ``X-Forwarded-For`` is believed: addresses or networks.
+        probe_ports: the two observation ports, or none for any two.
         may_change_port: whether any free port will do where the port is taken.
     """
 
@@ -69,6 +71,7 @@ class SupernodeConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     trust_proxy: tuple[str, ...] = ()
+    probe_ports: tuple[int, ...] = ()
     may_change_port: bool = False
 
 
@@ -113,8 +116,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if "no-tcp" in document:
         settings["takes_tcp"] = not _read_switch(document["no-tcp"], "no-tcp", where)
     settings.update(_read_texts(document, path))
-    if "limits" in document:
-        settings["limits"] = _read_limits(document["limits"], where)
+    readers = {"probe-ports": _read_probe_ports, "limits": _read_limits}
+    for key in readers.keys() & document.keys():
+        settings[key.replace("-", "_")] = readers[key](document[key], where)
     return settings
 
 
@@ -168,6 +172,29 @@ def _read_list(
     except ValueError as error:
         raise ConfigError(where, key, str(error)) from None
     return tuple(texts)
+
+
+def parse_probe_ports(text: str) -> tuple[int, int]:
+    """Read ``PORT,PORT``, two different ones.
+
+    Raises:
+        ValueError: it is something else; the message quotes it.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
+        one, other = map(int, parts)
+        if one != other and 0 < one < 65536 and 0 < other < 65536:
+            return one, other
+    raise ValueError(f"{text!r} is not two different UDP ports, such as 7779,7780")
+
+
+def _read_probe_ports(value: object, where: str) -> tuple[int, int]:
+    if not isinstance(value, str):
+        raise ConfigError(where, "probe-ports", f"has to be a string, not {value!r}")
+    try:
+        return parse_probe_ports(value)
+    except ValueError as error:
+        raise ConfigError(where, "probe-ports", str(error)) from None
 
 
 def _read_limits(value: object, where: str) -> SupernodeLimits:

@@ -10,7 +10,7 @@ A batch goes one of three ways:
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mesh.addresses import EdgeId, Endpoint
 from mesh.crypto.identity import Identity
@@ -40,6 +40,7 @@ from mesh.wire.messages import Ping, Register, UnknownMessage, decode_message
 from supernode import views
 from supernode.leases import Leases, StoredLeases
 from supernode.limits import SupernodeLimits
+from supernode.observation import Observation
 from supernode.origin import Origin
 from supernode.reception import Guest, Reception
 from supernode.registrar import Registrar
@@ -96,8 +97,19 @@ class SupernodeEngine:
             report=self._report,
             count_drop=self._count_drop,
         )
+        self._observation = Observation(self._registry, self._send, self._count_drop)
 
     # Input.
+
+    def open_observation_sockets(
+        self, ports: tuple[int, int], pairs: Sequence[tuple[SocketId, SocketId]]
+    ) -> None:
+        """Learn which sockets are for observation (section 10.7): a pair per address.
+
+        The two port numbers are the same on all addresses, and are told to edges from now on.
+        """
+        self._observation.open_sockets(ports, pairs)
+        self._registrar.probes = ports
 
     def receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:  # Hot path.
         """Take in what a socket delivered; nothing in it is authenticated."""
@@ -246,7 +258,9 @@ class SupernodeEngine:
 
     def _receive_untrusted(self, datagram: memoryview, origin: Origin, now: float) -> None:
         try:
-            if is_transport_untrusted(datagram):
+            if origin.socket in self._observation:
+                self._observation.receive_untrusted(datagram, origin, now)
+            elif is_transport_untrusted(datagram):
                 self._receive_transport_untrusted(datagram, origin, now)
             else:
                 self._receive_other_untrusted(bytes(datagram), origin, now)

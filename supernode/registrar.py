@@ -43,6 +43,9 @@ class Registrar:
         send: takes what is to be sent.
         report: told what happened; told of a lease before `send` gets the answer that promises it.
         count_drop: told why a message came to nothing.
+
+    Attributes:
+        probes: the observation ports that edges are told of.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Registrar:
         self._send = send
         self._report = report
         self._count_drop = count_drop
+        self.probes: tuple[int, ...] = ()
 
     def handle_register(
         self, session: Session, origin: Origin, message: Register, now: float
@@ -227,6 +231,7 @@ class Registrar:
             address=registration.member.address,
             members=len(community.edges),
             digest=community.digest,
+            probes=self.probes,
         )
         self._tell(registration.session, registration.origin, answer, now)
         self._send_members(registration, now)

@@ -45,6 +45,7 @@ from mesh.wire.lan import lan_query_tag
 from supernode.config import SupernodeConfig, parse_listen_address, parse_trusted_proxy
 from supernode.engine import SupernodeEngine
 from supernode.lease_keeper import LeaseKeeper
+from supernode.probe_ports import ObservationPorts, open_observation_ports
 from supernode.store.contract import Changes, LeaseStore
 from supernode.store.urls import open_store
 from supernode.streams import (
@@ -107,12 +108,22 @@ class SupernodeServer:
             ports = _open_ports(config)
             for port in ports.values():
                 stack.callback(port.close)
-            self._prepare(identity, store, ports)
+            observation = open_observation_ports(ports.values(), config.probe_ports)
+            if observation is None:
+                _log.warning("no two free UDP ports: edges cannot find out what their NATs do")
+            else:
+                for port in observation.sockets.values():
+                    stack.callback(port.close)
+            self._prepare(identity, store, ports, observation)
             self._listen_for_streams(stack)
             await self._serve(identity, task_status)
 
     def _prepare(
-        self, identity: Identity, store: LeaseStore, ports: dict[SocketId, UdpPort]
+        self,
+        identity: Identity,
+        store: LeaseStore,
+        ports: dict[SocketId, UdpPort],
+        observation: ObservationPorts | None,
     ) -> None:
         limits = self._config.limits
         if self._config.only_community is not None:
@@ -122,8 +133,13 @@ class SupernodeServer:
             identity, limits, os.urandom, self._started_at, store.load(int(time.time()))
         )
         self._keeper = LeaseKeeper(store, time.time)
+        sockets = dict(ports)
+        if observation is not None:
+            sockets |= observation.sockets
+            pairs = [(one.socket_id, other.socket_id) for one, other in observation.pairs]
+            self._engine.open_observation_sockets(observation.numbers, pairs)
         self._driver = Driver(
-            self._engine, ports, on_event=self._handle_event, store_first=_STORE_FIRST
+            self._engine, sockets, on_event=self._handle_event, store_first=_STORE_FIRST
         )
         self.endpoints = [port.local for port in ports.values()]
         self.fingerprint = identity.fingerprint

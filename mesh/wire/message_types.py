@@ -56,6 +56,7 @@ class Registered:
         address: the lease, IPv4 CIDR text, or empty.
         members: how many edges the community has here, this one included.
         digest: 8 bytes, of the membership with this edge.
+        probes: its observation ports (section 10.7), two or none.
     """
 
     relay_id: int
@@ -64,6 +65,7 @@ class Registered:
     members: int
     digest: bytes
     version: int = PROTOCOL_VERSION
+    probes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +157,12 @@ class Ping:
     Attributes:
         token: 8 bytes that the answer repeats.
         pad: at most 8905 bytes, to make the datagram as long as wanted.
+        other: whether an observation port is to have the other one answer (section 10.7).
     """
 
     token: bytes
     pad: bytes = b""
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from mesh.wire.schema import (
     EndpointBytes,
     Field,
     ListOf,
+    Optional,
     Record,
     Text,
     Unsigned,
@@ -59,6 +60,7 @@ __all__ = [
     "MAX_ADDRESSES",
     "MAX_DETAIL_BYTES",
     "MAX_PAD_BYTES",
+    "MAX_PROBES",
     "MAX_SUBNETS",
     "MEMBER",
     "SCHEMAS",
@@ -93,6 +95,7 @@ TOKEN_BYTES = 8  # section 9, ping and pong
 INSTANCE_BYTES = 8  # section 10.1
 MAX_SUBNETS = 8  # section 9, register
 MAX_ADDRESSES = 8  # section 9, hello
+MAX_PROBES = 2  # section 9, registered
 MAX_DETAIL_BYTES = 200  # section 9, refused
 MAX_PAD_BYTES = 8905  # section 9, ping; what fills MAX_PING_BYTES
 _PADLESS_BYTES = MAX_PING_BYTES - MAX_PAD_BYTES  # of a ping whose pad has a length of two bytes
@@ -111,6 +114,7 @@ _TOKEN = Field("token", Binary((TOKEN_BYTES,)))
 _AES = Field("aes", Boolean())
 _U16 = Unsigned("u16", 16)
 _U32 = Unsigned("u32", 32)
+_PORT = Unsigned("u16 > 0", 16, minimum=1)
 
 MEMBER = Record(
     "member",
@@ -149,6 +153,7 @@ SCHEMAS = (
             _ADDRESS,
             Field("members", _U32),
             _DIGEST,
+            Field("probes", Optional(ListOf(_PORT, MAX_PROBES), ())),
         ),
     ),
     Record(
@@ -175,7 +180,15 @@ SCHEMAS = (
     Record("replaced", ReplacedMessage, ()),
     Record("leave", Leave, ()),
     Record("shutdown", Shutdown, ()),
-    Record("ping", Ping, (_TOKEN, Field("pad", Binary((MAX_PAD_BYTES,), is_limit=True)))),
+    Record(
+        "ping",
+        Ping,
+        (
+            _TOKEN,
+            Field("pad", Binary((MAX_PAD_BYTES,), is_limit=True)),
+            Field("other", Optional(Boolean(), default=False)),
+        ),
+    ),
     Record(
         "pong",
         Pong,

@@ -275,6 +275,27 @@ class ListOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Optional:
+    """A value that may be left out, and then is ``default``; the default is never written."""
+
+    kind: Kind
+    default: object
+
+    @property
+    def described(self) -> str:
+        """``bool, optional``."""
+        return f"{self.kind.described}, optional"
+
+    def encode(self, value: object) -> object:
+        """Return the msgpack value of the kind."""
+        return self.kind.encode(value)
+
+    def decode(self, value: object) -> object:
+        """Check it as the kind does."""
+        return self.kind.decode(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One key of a map: its name on the wire, its kind, and the attribute that holds it."""
 
@@ -297,11 +318,14 @@ class Record:
     fields: tuple[Field, ...]
 
     def encode(self, value: object) -> dict[str, object]:
-        """Return a map with every key."""
+        """Return a map with every key but the optional ones that have their default."""
         encoded: dict[str, object] = {}
         for field in self.fields:
+            attribute = getattr(value, field.name)
+            if isinstance(field.kind, Optional) and attribute == field.kind.default:
+                continue
             try:
-                encoded[field.key] = field.kind.encode(getattr(value, field.name))
+                encoded[field.key] = field.kind.encode(attribute)
             except LocalError as error:
                 raise LocalError(f"{self.described}: {field.name} {error}") from None
         return encoded
@@ -313,6 +337,9 @@ class Record:
         decoded: dict[str, object] = {}
         for field in self.fields:
             if field.key not in value:
+                if isinstance(field.kind, Optional):
+                    decoded[field.name] = field.kind.default
+                    continue
                 raise MalformedMessage(f"{self.described}: {field.key} is missing")
             try:
                 decoded[field.name] = field.kind.decode(value[field.key])

@@ -55,3 +55,13 @@ class SocketEdge:
     async def read(self) -> Message:
         plaintext = self.session.open_untrusted(await self.socket.recv(2000))
         return decode_message(bytes(open_control_untrusted(plaintext)))
+
+    async def ask(self, message: Message, place: Endpoint) -> tuple[Message, Endpoint, Endpoint]:
+        """Send a message from a socket of its own; return the answer, its source, and our end."""
+        with trio.socket.socket(self.socket.family, socket.SOCK_DGRAM) as asking:
+            await asking.sendto(self.session.seal(wrap_control(encode_message(message))), place)
+            datagram, source = await asking.recvfrom(2000)
+            ours = Endpoint("127.0.0.1", asking.getsockname()[1])
+        plaintext = self.session.open_untrusted(datagram)
+        answer = decode_message(bytes(open_control_untrusted(plaintext)))
+        return answer, Endpoint(*source[:2]), ours

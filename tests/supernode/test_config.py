@@ -24,6 +24,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         state-dir = "state"
         runtime-dir = "/run/x"
         store = "memory:"
+        probe-ports = "7779,7780"
         [limits]
         max-edges = 5
         relay-rate-bytes = 1000
@@ -34,6 +35,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "state_dir": tmp_path / "state",
         "runtime_dir": Path("/run/x"),
         "store": "memory:",
+        "probe_ports": (7779, 7780),
         "limits": SupernodeLimits(max_edges=5, relay_rate_bytes=1000),
     }
 
@@ -47,6 +49,8 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     [
         ("listen = 7", "listen: has to be a list of strings, not 7"),
         ('listen = ["host:1"]', "listen: 'host:1': 'host' is not a numeric address"),
+        ('probe-ports = "7,7"', "probe-ports: '7,7' is not two different UDP ports"),
+        ("probe-ports = 7", "probe-ports: has to be a string, not 7"),
         ("state-dir = 7", "state-dir: has to be a string, not 7"),
         ("liten = 7", "liten: is not an option; did you mean listen?"),
         ("qqq = 7", "qqq: is not an option; known are listen"),

@@ -18,6 +18,8 @@ from mesh.net.control import call
 from mesh.net.paths import control_path
 from mesh.wire.lan import lan_query_tag
 from mesh.wire.messages import (
+    Ping,
+    Pong,
     RefusedMessage,
     Registered,
     Shutdown,
@@ -163,6 +165,52 @@ def test_several_addresses_are_served_by_one_engine(tmp_path: Path) -> None:
         assert members == {1, 2, 3}
 
     serve(config(tmp_path, listen=(LOOPBACK, LOOPBACK, "127.0.0.2:0")), test)
+
+
+@pytest.mark.parametrize("wanted", [(), "free"])
+def test_observation_ports_are_open_on_every_address_and_answer(
+    tmp_path: Path, wanted: object
+) -> None:
+    ports = free_ports() if wanted else ()
+
+    async def test(server: SupernodeServer) -> None:
+        for endpoint in (server.endpoints[0], server.endpoints[2]):
+            edge = edge_of(server)
+            edge.endpoint = endpoint
+            answer = await edge.register(HOME)
+            assert isinstance(answer, Registered)
+            assert len(set(answer.probes)) == 2
+            assert not ports or answer.probes == ports
+            probe = Endpoint(endpoint.host, answer.probes[0])
+            pong, source, ours = await edge.ask(Ping(b"12345678", other=True), probe)
+            assert pong == Pong(b"12345678", ours)
+            assert source == Endpoint(endpoint.host, answer.probes[1])
+            edge.socket.close()
+
+    settings = config(tmp_path, listen=(LOOPBACK, LOOPBACK, "127.0.0.2:0"), probe_ports=ports)
+    serve(settings, test)
+
+
+def test_an_observation_port_that_is_taken_is_an_error_that_names_the_option(
+    tmp_path: Path,
+) -> None:
+    one, other = free_ports()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", other))
+        with pytest.raises(ConfigError, match="--probe-ports"):
+            trio.run(
+                SupernodeServer(config(tmp_path, listen=(LOOPBACK,), probe_ports=(one, other))).run
+            )
+
+
+def free_ports() -> tuple[int, int]:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def test_a_lan_query_for_a_served_community_is_recognised(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ BY_CLASS = {
         members=U32,
         digest=DIGEST,
         version=U8,
+        probes=st.lists(st.integers(1, 2**16 - 1), max_size=2).map(tuple),
     ),
     RefusedMessage: st.builds(
         RefusedMessage, reason=st.sampled_from(RefusalReason), detail=_text(200), version=U8
@@ -91,7 +92,7 @@ BY_CLASS = {
     ReplacedMessage: st.just(ReplacedMessage()),
     Leave: st.just(Leave()),
     Shutdown: st.just(Shutdown()),
-    Ping: st.builds(Ping, token=DIGEST, pad=st.binary(max_size=8905)),
+    Ping: st.builds(Ping, token=DIGEST, pad=st.binary(max_size=8890), other=st.booleans()),
     Pong: st.builds(
         Pong, token=DIGEST, endpoint=st.none() | ENDPOINT, digest=st.just(b"") | DIGEST
     ),

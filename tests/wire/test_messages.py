@@ -44,6 +44,7 @@ from mesh.wire.messages import (
     member_digest,
     padded_ping,
 )
+from mesh.wire.schema import Optional
 from tests.wire.message_strategies import BY_CLASS, MEMBER, MESSAGE
 
 IPV6_ENDPOINT = Endpoint("2001:db8:1111:2222:3333:4444:5555:6666", 65535)
@@ -169,10 +170,24 @@ class TestWhatAPeerMaySend:
         self, message: Message, data: st.DataObject
     ) -> None:
         fields = as_map(message)
-        missing = data.draw(st.sampled_from(sorted(fields)))
+        optional = {
+            field.key
+            for schema in SCHEMAS
+            for field in schema.fields
+            if schema.make is type(message) and isinstance(field.kind, Optional)
+        }
+        missing = data.draw(st.sampled_from(sorted(fields.keys() - optional)))
         del fields[missing]
         with pytest.raises(MalformedMessage, match=r"missing|has a name"):
             decode_message(msgpack.packb(fields))
+
+    def test_a_missing_optional_key_is_the_default_which_is_never_written(self) -> None:
+        ping = as_map(Ping(bytes(8)))
+        assert "other" not in ping
+        assert decode_message(msgpack.packb(ping)) == Ping(bytes(8), b"", other=False)
+        assert decode_message(msgpack.packb(ping | {"other": True})) == Ping(bytes(8), other=True)
+        with pytest.raises(MalformedMessage, match="other"):
+            decode_message(msgpack.packb(ping | {"other": 1}))
 
     @given(MESSAGE.filter(lambda message: len(encode_message(message)) < 1100), scalars)
     def test_unknown_keys_are_ignored(self, message: Message, value: object) -> None:
