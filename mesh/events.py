@@ -104,7 +104,7 @@ class SupernodeVersion:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Another machine registered with our identity; the engine has stopped registering."""
+    """Another machine registered with our identity: this supernode is not registered with again."""
 
     supernode: int
 

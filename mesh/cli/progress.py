@@ -26,13 +26,14 @@ class JoinProgress:
         self._targets = targets
         self._failures: dict[int, MeshError] = {}
         self._mismatched: set[int] = set()
+        self._replaced: set[int] = set()
 
     def handle(self, event: Event) -> None:
         """Take in one event.
 
         Raises:
             RegistrationRefused: every supernode refused; this is the last one's word.
-            JoinFailed: the same for keys, or our identity is used elsewhere.
+            JoinFailed: the same for keys, or every supernode knows our identity elsewhere.
         """
         match event:
             case events.Registered():
@@ -43,11 +44,7 @@ class JoinProgress:
             case events.SupernodeKeyMismatch():
                 self._handle_mismatch(event)
             case events.Replaced():
-                raise JoinFailed(
-                    "another machine registered with this edge's identity; if its state directory"
-                    " was copied from here, remove identity.key from one of the two copies"
-                    " and join again"
-                )
+                self._handle_replaced(event.supernode)
             case _:
                 pass
 
@@ -58,6 +55,15 @@ class JoinProgress:
         if is_second:
             target = self._targets[event.supernode]
             self._fail(event.supernode, JoinFailed(mismatch_sentence(target, event)))
+
+    def _handle_replaced(self, supernode: int) -> None:
+        self._replaced.add(supernode)
+        if len(self._replaced) == len(self._targets):
+            raise JoinFailed(
+                "another machine registered with this edge's identity; if its state directory"
+                " was copied from here, remove identity.key from one of the two copies"
+                " and join again"
+            )
 
     def _fail(self, supernode: int, error: MeshError) -> None:
         self._failures[supernode] = error

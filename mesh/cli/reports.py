@@ -68,6 +68,10 @@ def _describe_supernode(event: Event, supernodes: Sequence[str]) -> Line | None:
                 f" ({printable(detail)})" if detail else ""
             )
             level = logging.ERROR
+        case events.Replaced(number):
+            text = f"{supernodes[number]}: another machine registered with this edge's identity; "
+            text += "not used any more"
+            level = logging.ERROR
         case events.LeaseDistrusted(number, address):
             text = f"{supernodes[number]} leased {address}, which is no address for a private LAN: "
             text += "not configured; use --address CIDR or another supernode"
@@ -76,7 +80,7 @@ def _describe_supernode(event: Event, supernodes: Sequence[str]) -> Line | None:
             text = f"{supernodes[number]} speaks protocol version {version}, we speak "
             text += f"{PROTOCOL_VERSION}; upgrade one of them"
             level = logging.WARNING
-        case _:  # Replaced ends the program; the rest is a supernode's or a probe's
+        case _:  # the rest is a supernode's or a probe's
             return None
     return _line(event, text, level=level)
 

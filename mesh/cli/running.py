@@ -98,7 +98,6 @@ class RunningEdge:
         self._out = out
         self._stop = trio.CancelScope()
         self._is_announced = False
-        self._used_target = 0
         self._fingerprints = {
             number: target.fingerprint for number, target in enumerate(plan.targets)
         }
@@ -162,16 +161,17 @@ class RunningEdge:
                 await watch_links(self._notice, tap_index=self._tap.index)
 
     def invite(self) -> str:
-        """Return the invite to this community by way of the supernode in use.
+        """Return the invite to this community by way of the primary supernode.
 
         Raises:
             MeshError: the supernode's key is not known yet.
         """
-        fingerprint = self._fingerprints[self._used_target]
+        primary = self._engine.primary_supernode
+        fingerprint = self._fingerprints[primary]
         if not fingerprint:
             raise MeshError("no supernode has answered yet, so there is no invite; try again later")
         membership = self._plan.membership
-        host_ports = self._host_ports[self._used_target]
+        host_ports = self._host_ports[primary]
         told = places_for_others(host_ports)
         if self._plan.hosted_port:
             told = (*told[:1], *self._mapped_places(), *told[1:])
@@ -225,7 +225,6 @@ class RunningEdge:
             self._state.pin(str(target), fingerprint)
 
     async def _handle_registered(self, event: events.Registered) -> None:
-        self._used_target = event.supernode
         config = self._plan.config
         is_fixed = config.address_mode is AddressMode.FIXED
         address = event.address or (config.address if is_fixed else "")

@@ -112,11 +112,11 @@ class SupernodeWatch:
         self._wake = trio.Event()
 
     def handle(self, event: Event) -> None:
-        """Learn whether we are registered: with any supernode, since one at a time is used."""
+        """Learn whether we are registered with this one."""
         match event:
-            case events.Registered():
+            case events.Registered(number) if number == self._number:
                 self._is_served = True
-            case events.SupernodeLost():
+            case events.SupernodeLost(number) if number == self._number:
                 self._is_served = False
                 self._unreached_since = trio.current_time()
                 self.wake()

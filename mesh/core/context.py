@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mesh.core.config import EdgeConfig
+from mesh.core.leased import Lease
 from mesh.core.outbox import Outbox
 from mesh.core.timers import TimerTable
 from mesh.core.told_addresses import ToldAddresses
 from mesh.crypto.session import Session
 from mesh.engine import Entropy
 from mesh.events import DropReason, Event
+
+INSTANCE_BYTES = 8
 
 
 class IndexTable:
@@ -75,6 +78,8 @@ class Context:
         events: what to report to the driver.
         number: the last initiation number used (section 5.1).
         told_addresses: how often addresses that peers merely name may be pinged.
+        instance: of this start, told to every supernode (section 10.1).
+        lease: our address.
     """
 
     def __init__(self, config: EdgeConfig, entropy: Entropy) -> None:
@@ -87,6 +92,8 @@ class Context:
         self.events: list[Event] = []
         self.number = config.epoch << 32
         self.told_addresses = ToldAddresses()
+        self.instance = entropy(INSTANCE_BYTES)
+        self.lease = Lease()
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count something dropped."""

@@ -59,7 +59,8 @@ class EdgeEngine:
     ) -> None:
         """Learn the machine's addresses (never those of an overlay) and our UDP ports."""
         if self._local.set_addresses(host_addresses, port_ipv4, port_ipv6):
-            self._supernodes.current.network_changed(now)
+            for registration in self._supernodes:
+                registration.network_changed(now)
             for peer in self._peers:
                 if peer.sessions.current is not None:
                     peer.network_changed(now)
@@ -110,7 +111,9 @@ class EdgeEngine:
         if errno not in FATAL_ERRNOS:
             return
         via = Via(socket, Endpoint(*destination[:2]))
-        self._supernodes.current.receive_send_error(via, now)
+        registration = self._supernodes.at(via)
+        if registration is not None:
+            registration.receive_send_error(via, now)
         for peer in self._peers:
             if peer.paths.find(via) is not None:
                 peer.send_failed(via, now)
@@ -141,7 +144,7 @@ class EdgeEngine:
         """Say goodbye to peers and supernode."""
         for peer in self._peers:
             peer.say_bye(now)
-        self._supernodes.leave()
+        self._supernodes.leave(now)
 
     # What the driver takes
 
@@ -168,13 +171,18 @@ class EdgeEngine:
         """Return the peers that a name, id prefix, address or MAC stands for."""
         return [peer.edge_id for peer in self._peers if views.matches(peer, text)]
 
-    def edge_view(self, now: float) -> EdgeView:
+    @property
+    def primary_supernode(self) -> int:
+        """The number of the supernode that answers fastest; 0 before any has."""
+        return self._supernodes.primary.number
+
+    def edge_view(self, _now: float) -> EdgeView:
         """Return what ``mesh-edge status`` shows of the engine."""
         drops = self._context.drops.copy()
         drops[DropReason.INCOMPLETE_FRAME] += sum(p.reassembler.dropped for p in self._peers)
         drops[DropReason.TABLE_FULL] += self._switch.refused
         up = sum(peer.is_up for peer in self._peers)
-        return views.edge_view(self._config, self._supernodes.current, self._local, up, +drops, now)
+        return views.edge_view(self._context, self._supernodes.primary, self._local, up, +drops)
 
     def peer_views(self, now: float) -> list[PeerView]:
         """Return the rows of ``mesh-edge peers``, sorted by name."""

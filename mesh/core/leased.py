@@ -10,6 +10,30 @@ from mesh.core.config import EdgeConfig
 from mesh.wire.messages import AddressMode
 
 
+class Lease:
+    """Our address, which all supernodes are asked for: the first one's word counts.
+
+    Attributes:
+        address: CIDR, or empty.
+    """
+
+    def __init__(self) -> None:
+        self.address = ""
+        self._lessor: int | None = None
+
+    def take(self, supernode: int, address: str) -> bool:
+        """Take in what a supernode leases to us (CIDR or empty); whether ours has changed.
+
+        A lease stays when its supernode dies, and another one's leaves it alone: connections
+        inside the overlay outlive a supernode.
+        """
+        if self._lessor not in {None, supernode} and self.address:
+            return False
+        self._lessor = supernode
+        changed, self.address = address != self.address, address
+        return changed
+
+
 def is_acceptable(address: str, config: EdgeConfig) -> bool:
     """Whether a supernode's word for our address is one that we configure.
 

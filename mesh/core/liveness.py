@@ -4,6 +4,8 @@ import math
 
 from mesh.constants import SUPERNODE_HEARTBEAT_INTERVAL, SUPERNODE_MAX_UNANSWERED
 
+SHAKY_UNANSWERED = 3  # pings, the last of which is still under way
+
 
 class Liveness:
     """What the pongs of one supernode say.
@@ -23,6 +25,16 @@ class Liveness:
     def is_lost(self) -> bool:
         """Whether so many pings in a row came to nothing that it counts as gone."""
         return self._unanswered >= SUPERNODE_MAX_UNANSWERED
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a ping came to nothing and was repeated."""
+        return self._unanswered > 1
+
+    @property
+    def is_shaky(self) -> bool:
+        """Whether two pings in a row came to nothing: another supernode is better."""
+        return self._unanswered >= SHAKY_UNANSWERED
 
     @property
     def is_doubtful(self) -> bool:

@@ -25,15 +25,13 @@ class LocalEndpoints:
         self._local: list[Endpoint] = []
         self._overlays: list[Network] = []
         self._observed: deque[Endpoint] = deque(maxlen=OBSERVATIONS)
-        self.seen_as: Endpoint | None = None
+        self._seen: dict[int, Endpoint] = {}
 
     @property
     def candidates(self) -> tuple[Endpoint, ...]:
         """What to tell peers: at most 32, the advertised ones first."""
-        # On a stream there is no port that a peer could send to; section 19.
-        seen = [self.seen_as] if self.seen_as is not None and self.seen_as.port else []
         ours = [*self._advertise, *self._mapped, *self._local]
-        return tuple(dict.fromkeys([*ours, *seen]))[:MAX_CANDIDATES]
+        return tuple(dict.fromkeys([*ours, *self._seen.values()]))[:MAX_CANDIDATES]
 
     def set_addresses(self, addresses: list[str], port_ipv4: int, port_ipv6: int) -> bool:
         """Learn the addresses of the machine's interfaces; whether anything changed."""
@@ -62,6 +60,13 @@ class LocalEndpoints:
         address = ipaddress.ip_address(endpoint.host.partition("%")[0])
         return not any(address in network for network in self._overlays)
 
+    def set_seen(self, supernode: int, endpoint: Endpoint | None) -> None:
+        """Note where a supernode sees us: a candidate, unless it is a stream (section 19)."""
+        if endpoint is None or not endpoint.port:  # no port that a peer could send to
+            self._seen.pop(supernode, None)
+        else:
+            self._seen[supernode] = endpoint
+
     def observe(self, endpoint: Endpoint) -> None:
         """Note where a peer saw a ping of ours come from."""
         self._observed.append(endpoint)
@@ -73,12 +78,13 @@ class LocalEndpoints:
         Easy is a mapping that is the same towards everybody, which a punch can use; hard is one
         that depends on the destination.
         """
-        seen = self.seen_as
-        if seen is None or not seen.port:
+        if not self._seen:
             return "unknown"
-        if seen in self._local:
+        mapped = [e for e in self._seen.values() if e not in self._local]
+        if not mapped:
             return "open"
-        public = [e for e in self._observed if e.is_ipv6 == seen.is_ipv6 and e.host == seen.host]
-        if not public:
-            return "unknown"
-        return "easy" if all(endpoint == seen for endpoint in public) else "hard"
+        by_host = {e.host: e for e in mapped}
+        others = [e for e in (*mapped, *self._observed) if e.host in by_host]
+        if any(by_host[e.host] != e for e in others):
+            return "hard"
+        return "easy" if len(others) > 1 else "unknown"

@@ -23,6 +23,11 @@ class Via(NamedTuple):
     endpoint: Endpoint
     relay_id: int = 0
 
+    @property
+    def supernode(self) -> "Via":
+        """The way to the supernode that carries this one; a direct way is its own."""
+        return Via(self.socket, self.endpoint)
+
 
 class _Run:
     __slots__ = ("buffers", "is_closed", "segment_bytes", "total_bytes", "ttl", "via")
@@ -42,14 +47,19 @@ class Outbox:
     def __init__(self) -> None:
         self._runs: list[_Run] = []
         self._open_runs: dict[Via, _Run] = {}
-        self._relay_headers: dict[int, bytes] = {}
-        self._our_relay_id = 0
+        self._relay_headers: dict[Via, bytes] = {}
+        self._our_relay_ids: dict[Via, int] = {}
         self._arena = Arena()
 
-    def set_our_relay_id(self, relay_id: int) -> None:
-        """Set the source field of relay envelopes (section 11)."""
-        if relay_id != self._our_relay_id:
-            self._our_relay_id = relay_id
+    def set_our_relay_id(self, supernode: Via, relay_id: int) -> None:
+        """Set the source field of relay envelopes for the supernode at ``supernode`` (section 11).
+
+        0 forgets it.
+        """
+        if relay_id != self._our_relay_ids.get(supernode, 0):
+            self._our_relay_ids.pop(supernode, None)
+            if relay_id:
+                self._our_relay_ids[supernode] = relay_id
             self._relay_headers.clear()
 
     def room(self, size: int) -> memoryview:
@@ -58,13 +68,13 @@ class Outbox:
 
     def envelope(self, via: Via) -> bytes:
         """Return what stands in front of every datagram that takes this way, mostly nothing."""
-        return self._relay_header(via.relay_id) if via.relay_id else b""
+        return self._relay_header(via) if via.relay_id else b""
 
     def send(self, via: Via, datagram: Buffer, ttl: int = 0) -> None:
         """Queue one datagram; it is wrapped in an envelope if the way is relayed."""
         if via.relay_id:
             size = RELAY_HEADER_BYTES + len(datagram)
-            self._queue(via, (self._relay_header(via.relay_id), datagram), size, size, ttl)
+            self._queue(via, (self._relay_header(via), datagram), size, size, ttl)
         else:
             self._queue(via, (datagram,), len(datagram), len(datagram), ttl)
 
@@ -117,11 +127,12 @@ class Outbox:
         self._open_runs = {}
         return batches
 
-    def _relay_header(self, destination: int) -> bytes:
-        header = self._relay_headers.get(destination)
+    def _relay_header(self, via: Via) -> bytes:
+        header = self._relay_headers.get(via)
         if header is None:
             if len(self._relay_headers) > 4096:  # relay ids change when supernodes restart
                 self._relay_headers.clear()
-            header = encode_relay_header(self._our_relay_id, destination)
-            self._relay_headers[destination] = header
+            ours = self._our_relay_ids.get(via.supernode, 0)
+            header = encode_relay_header(ours, via.relay_id)
+            self._relay_headers[via] = header
         return header

@@ -45,6 +45,7 @@ class Path:
         is_in_doubt: whether something speaks against it, since ``doubted_at``, that the next pong
             refutes; ``doubted_at`` stays.
         kept_until: until when one in doubt is not left for another direct one.
+        is_down: whether it is a relay whose supernode has stopped answering us.
         is_questioned: whether the peer has shown doubt: only a pong counts, until the next one.
         outstanding: when each ping left that may still be answered, by token.
         preference: see `preference_of`.
@@ -54,6 +55,7 @@ class Path:
         "doubted_at",
         "first_unanswered_at",
         "in_round",
+        "is_down",
         "is_in_doubt",
         "is_questioned",
         "is_validated",
@@ -86,6 +88,7 @@ class Path:
         self.is_in_doubt = False
         self.doubted_at = -math.inf
         self.kept_until = -math.inf
+        self.is_down = False
         self.is_questioned = False
         self.in_round = 0  # how many of PROBE_OFFSETS have been used
         self.outstanding: dict[bytes, float] = {}

@@ -11,7 +11,8 @@ something puts it *in doubt* (`mesh.core.trust`).
 
 Frames take the best direct path (`mesh.core.choice`). While the path in use is in doubt they take
 the relay as well (the replay window drops the copies), and while there is none they take the relay
-alone. The relay needs no validation: it is the way by which the peer was introduced.
+alone. Several supernodes are several relays (`mesh.core.relays`): the one that frames take is
+doubted like a direct path, and then another one takes copies.
 
 The table keeps no clock and draws no tokens: it is told the time, and its owner sends the pings.
 """
@@ -34,6 +35,7 @@ from mesh.core.allowance import Allowance
 from mesh.core.choice import is_better
 from mesh.core.outbox import Via
 from mesh.core.path import Path, Source
+from mesh.core.relays import Relays
 from mesh.core.told_addresses import ToldAddresses
 
 PING_RETRY_INTERVAL = 1.0  # s; after an unanswered ping, well inside TRUST_LIFETIME
@@ -64,7 +66,7 @@ class PathTable:
         self._may_relay = may_relay
         self._may_be_direct = may_be_direct
         self._direct: dict[Via, Path] = {}
-        self._relay: Path | None = None
+        self._relays = Relays()
         self._round_started_at = -math.inf
         self._last_used_at = -math.inf
         self._unproved_pings = Allowance(UNPROVED_PING_BURST, UNPROVED_PING_RATE)
@@ -77,29 +79,54 @@ class PathTable:
 
     @property
     def relay_via(self) -> Via | None:
-        """The relayed way, if there is one."""
-        return self._relay.via if self._relay is not None else None
+        """The best relayed way, if there is one."""
+        return self._relays.best.via if self._relays.best is not None else None
+
+    @property
+    def relay_vias(self) -> list[Via]:
+        """All relayed ways, the best one first."""
+        return self._relays.vias()
+
+    def has_relay(self, supernode: int) -> bool:
+        """Whether a way through this supernode is known."""
+        return self._relays.get(supernode) is not None
 
     def find(self, via: Via) -> Path | None:
         """Return what is known of a way."""
         if via.relay_id:
-            return self._relay if self._relay is not None and self._relay.via == via else None
+            return self._relays.find(via)
         return self._direct.get(via)
 
     def paths(self) -> list[Path]:
-        """Return all candidates and paths, the relay last."""
-        return [*self._direct.values(), *([self._relay] if self._relay is not None else [])]
+        """Return all candidates and paths, the relays last."""
+        return [*self._direct.values(), *self._relays]
 
     # Candidates
 
-    def set_relay(self, via: Via | None, now: float) -> None:
-        """Tell which relayed way leads to the peer, or that none does any more."""
-        if via is None:
-            self._relay = None
-        elif self._relay is None or self._relay.via != via:
-            self._relay = Path(via, Source.RELAY)
-            self._relay.next_ping_at = now
+    def set_relay(self, supernode: int, via: Via | None, now: float) -> None:
+        """Tell which way leads to the peer through a supernode, or that none does any more."""
+        self._relays.set(supernode, via, now)
         self._choose(now)
+
+    def doubt_relay(self, supernode: int, now: float) -> None:
+        """Learn that a supernode may be gone: frames that go through it take another one too.
+
+        Only where frames go through it: not to ping all members at once by those that are left.
+        """
+        relay = self._relays.get(supernode)
+        if relay is not None and self._is_used(relay, now) and self._has_spare(relay):
+            self._doubt(relay, now, patience=trust.DOUBT_PATIENCE)
+
+    def relay_lost(self, supernode: int, now: float) -> None:
+        """Learn that a supernode is gone: any other relay is better than it."""
+        relay = self._relays.get(supernode)
+        if relay is not None:
+            relay.is_down = True
+            self._choose(now)
+
+    def _has_spare(self, path: Path) -> bool:
+        """Whether a way is worth doubting: something else could carry copies."""
+        return not path.is_relay or len(self._relays) > 1
 
     def add_candidate(self, via: Via, source: Source, now: float) -> Path | None:
         """Note a direct way that may work, to be pinged at once if it is new.
@@ -149,8 +176,8 @@ class PathTable:
         if self.active is not None and not self.active.is_relay:
             self._doubt(self.active, now)
 
-    def heard_by_relay(self, now: float) -> bool:  # Hot path.
-        """Learn that the newest datagram so far came by the relay.
+    def heard_by_relay(self, via: Via, now: float) -> bool:  # Hot path.
+        """Learn that the newest datagram so far came by a relay.
 
         The peer sends both ways, or has left the path that we use: it hears nothing by it.
 
@@ -158,7 +185,11 @@ class PathTable:
             Whether that put the path in use in doubt.
         """
         active = self.active
-        if active is None or active.is_relay or not trust.is_left_by_peer(active, now):
+        if active is None or active.is_relay:
+            if active is not None and active.via == via:
+                active.last_heard_at = now
+            return False
+        if not trust.is_left_by_peer(active, now):
             return False
         self._doubt(active, now, patience=trust.DOUBT_PATIENCE)
         return True
@@ -310,6 +341,7 @@ class PathTable:
         path.is_in_doubt = False
         path.is_questioned = False
         path.is_validated = True
+        path.is_down = False
         self._choose(now)
         path.next_ping_at = now + self._heartbeat_interval(path, now)
         return rtt
@@ -325,13 +357,11 @@ class PathTable:
 
     def control_vias(self, now: float) -> tuple[Via, ...]:
         """Return the ways that a message takes: as frames, or the relay where they have none."""
-        active, relay = self.active, self.relay_via
+        active = self.active or self._relays.best
         if active is None:
-            return () if relay is None else (relay,)
-        if active.is_trusted(now) or active.is_relay:
-            return (active.via,)
-        second = relay or self._second_best(active)
-        return (active.via,) if second is None else (active.via, second)
+            return ()
+        second = None if active.is_trusted(now) else self._second_to(active)
+        return (active.via,) if second is None else (active.via, second.via)
 
     def is_in_use(self, now: float) -> bool:
         """Whether frames were sent lately."""
@@ -345,14 +375,13 @@ class PathTable:
             return ()
         self._vias = (active.via,)
         self.fresh_until = now + PING_RETRY_INTERVAL
-        if not active.is_relay:
+        if self._has_spare(active):
             if active.is_trusted(now):
                 trusted_until = active.last_pong_at + TRUST_LIFETIME
                 self.fresh_until = min(trusted_until, trust.look_again_at(active, now))
             else:
-                relay = self.relay_via if self._may_relay else None
-                second = relay or self._second_best(active)
-                self._vias = (active.via,) if second is None else (active.via, second)
+                second = self._second_to(active, may_relay=self._may_relay)
+                self._vias = (active.via,) if second is None else (active.via, second.via)
             if trust.wants_asking(active, now):
                 active.next_ping_at = now
         if active.unanswered == 0:
@@ -361,10 +390,17 @@ class PathTable:
             active.next_ping_at = min(active.next_ping_at, soonest)
         return self._vias
 
-    def _second_best(self, active: Path) -> Via | None:
-        """Return the proved direct way, other than ``active``, that answered last."""
+    def _second_to(self, active: Path, *, may_relay: bool = True) -> Path | None:
+        """Return what takes copies while ``active`` is in doubt.
+
+        A relay, or else the proved direct way, other than ``active``, that answered last.
+        """
+        if active.is_relay:
+            return self._relays.other_than(active)
+        if may_relay and self._relays.best is not None:
+            return self._relays.best
         others = [p for p in self._direct.values() if p.is_validated and p is not active]
-        return max(others, key=lambda path: path.last_pong_at).via if others else None
+        return max(others, key=lambda path: path.last_pong_at, default=None)
 
     def _drop_dead(self, now: float) -> None:
         for path in list(self._direct.values()):
@@ -382,10 +418,11 @@ class PathTable:
     def _is_alive(self, path: Path) -> bool:
         """Whether a path is still in the table and may carry frames."""
         if path.is_relay:
-            return path is self._relay and self._may_relay
+            return path is self._relays.best and self._may_relay
         return path.is_validated and self._direct.get(path.via) is path
 
     def _choose(self, now: float) -> None:
+        self._relays.choose(now)
         best = self.active
         if best is not None and not self._is_alive(best):
             best = None
@@ -393,6 +430,6 @@ class PathTable:
             if path.is_validated and (best is None or is_better(path, best, now)):
                 best = path
         if best is None and self._may_relay:
-            best = self._relay
+            best = self._relays.best
         self.active = best
         self.fresh_until = -math.inf

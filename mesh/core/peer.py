@@ -49,7 +49,7 @@ class Peer:
     Attributes:
         edge_id: 16 bytes.
         static_key: the 32 bytes that ``edge_id`` is the hash of.
-        member: as the supernode introduces it, or None when it does not (any more).
+        members: as each supernode introduces it that does, by its number.
         name, mac, addresses: as its hello says; empty before that.
         last_heard_at: when the last datagram that verified came in, or minus infinity.
     """
@@ -65,7 +65,7 @@ class Peer:
         config = context.config
         self.static_key = static_key
         self.edge_id: EdgeId = edge_id_of(static_key)
-        self.member: Member | None = None
+        self.members: dict[int, Member] = {}
         self.name = ""
         self.mac = MacAddress(b"")
         self.addresses: tuple[str, ...] = ()
@@ -99,10 +99,17 @@ class Peer:
 
     # Introduction
 
-    def introduced(self, member: Member, relay: Via | None, now: float, *, loopback: bool) -> None:
-        """Learn from the supernode who and where the peer is."""
-        self.member = member
-        self.paths.set_relay(relay, now)
+    @property
+    def member(self) -> Member | None:
+        """As a supernode introduces it, or None when none does (any more)."""
+        return next(iter(self.members.values()), None)
+
+    def introduced(
+        self, supernode: int, member: Member, relay: Via, now: float, *, loopback: bool
+    ) -> None:
+        """Learn from a supernode who and where the peer is."""
+        self.members[supernode] = member
+        self.paths.set_relay(supernode, relay, now)
         self._add_candidate(member.endpoint, Source.INTRODUCED, now, loopback=loopback)
         self.reschedule_probe(now)
         self._report_path()
@@ -128,12 +135,29 @@ class Peer:
     def _introduced_vias(self) -> list[Via]:
         return [p.via for p in self.paths.paths() if p.source is Source.INTRODUCED]
 
+    def left(self, supernode: int, now: float) -> None:
+        """Learn that a supernode does not know the peer any more, while another one does."""
+        self.members.pop(supernode, None)
+        self.paths.set_relay(supernode, None, now)
+        self.reschedule_probe(now)
+        self._report_path()
+
+    def relay_doubted(self, supernode: int, now: float) -> None:
+        """Learn that a supernode has left a ping of ours unanswered."""
+        self.paths.doubt_relay(supernode, now)
+        self.reschedule_probe(now)
+
+    def relay_lost(self, supernode: int, now: float) -> None:
+        """Learn that a supernode does not answer us any more."""
+        self.paths.relay_lost(supernode, now)
+        self._report_path()
+
     def expelled(self, now: float) -> None:
-        """Learn that the supernode does not know the peer any more.
+        """Learn that no supernode that answers knows the peer any more.
 
         It may only have lost the supernode: it is pinged, and forgotten if it stays silent.
         """
-        self.member = None
+        self.members.clear()
         self.paths.distrust(now)
         self.reschedule_probe(now)
         self._context.timers.set(Timer.PEER_EXPIRY, self.edge_id, now + PEER_SILENCE_TIMEOUT)
@@ -177,7 +201,9 @@ class Peer:
         return self.member is not None and self.member.aes
 
     def _handshake_vias(self) -> list[Via]:
-        vias = [self.paths.relay_via] if self.paths.relay_via is not None else []
+        vias = self.paths.relay_vias
+        if not self._handshake.is_repeated:
+            vias = vias[:1]
         active = self.paths.active
         if active is not None and not active.is_relay:
             return [*vias, active.via]
@@ -244,7 +270,7 @@ class Peer:
         if not is_newest:
             return
         if via.relay_id:
-            if self.paths.heard_by_relay(now):
+            if self.paths.heard_by_relay(via, now):
                 self.reschedule_probe(now)
             return
         path = self.paths.find(via)

@@ -9,8 +9,8 @@ from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
-from mesh.core.registration import News
-from mesh.core.supernodes import Supernodes
+from mesh.core.registration import News, Registration
+from mesh.core.supernodes import Supernodes, is_on_loopback
 from mesh.core.switch import Switch
 from mesh.core.timers import Timer
 from mesh.crypto.identity import default_mac_of, edge_id_of
@@ -38,6 +38,8 @@ class PeerTable:
         self._local = local
         self._switch = switch
         self._by_id: dict[EdgeId, Peer] = {}
+        supernodes.on_doubt = self._supernode_doubted
+        supernodes.on_loss = self._supernode_lost
         self.on_new_peer: Callable[[Peer, float], None] = lambda _peer, _now: None
 
     def __iter__(self) -> Iterator[Peer]:
@@ -47,22 +49,40 @@ class PeerTable:
         """Return a peer, or None where there is none of that id."""
         return self._by_id.get(edge_id)
 
-    def receive_news(self, news: News, now: float) -> None:
-        """Act on what the supernode said about members."""
-        registration = self._supernodes.current
+    def receive_news(self, registration: Registration, news: News, now: float) -> None:
+        """Act on what a supernode said about members."""
         if registration.via is None:
             return  # not registered yet: `registered` will name them again
-        self._local.seen_as = registration.seen_as
-        self._context.outbox.set_our_relay_id(registration.relay_id)
+        self._local.set_seen(registration.number, registration.seen_as)
         for edge_id in news.changed:
-            self._introduce(edge_id, now, is_newcomer=news.is_list)
+            self._introduce(registration, edge_id, now, is_newcomer=news.is_list)
         for edge_id in news.gone:
             peer = self._by_id.get(edge_id)
             if peer is not None:
-                peer.expelled(now)
+                self._member_left(registration, peer, now)
 
-    def _introduce(self, edge_id: EdgeId, now: float, *, is_newcomer: bool) -> None:
-        registration = self._supernodes.current
+    def _member_left(self, registration: Registration, peer: Peer, now: float) -> None:
+        """A supernode that we have lost ourselves cannot vouch for anybody."""
+        if any(
+            each.number in peer.members
+            for each in self._supernodes.by_via.values()
+            if each is not registration
+        ):
+            peer.left(registration.number, now)
+        else:
+            peer.expelled(now)
+
+    def _supernode_doubted(self, registration: Registration, now: float) -> None:
+        for peer in self._by_id.values():
+            peer.relay_doubted(registration.number, now)
+
+    def _supernode_lost(self, registration: Registration, now: float) -> None:
+        for peer in self._by_id.values():
+            peer.relay_lost(registration.number, now)
+
+    def _introduce(
+        self, registration: Registration, edge_id: EdgeId, now: float, *, is_newcomer: bool
+    ) -> None:
         member = registration.membership.members[edge_id]
         peer = self.peer_for(member.key) if self._is_key_usable(edge_id, member.key) else None
         via = registration.via
@@ -70,7 +90,8 @@ class PeerTable:
             self._context.drop(DropReason.TABLE_FULL)
             return
         relay = Via(via.socket, via.endpoint, member.relay_id)
-        peer.introduced(member, relay, now, loopback=self._supernodes.is_on_loopback)
+        loopback = is_on_loopback(registration)
+        peer.introduced(registration.number, member, relay, now, loopback=loopback)
         if peer.sessions.current is None:
             peer.punch()
             peer.want_session(now if is_newcomer else now + INITIATE_FALLBACK)
@@ -102,17 +123,18 @@ class PeerTable:
         return peer
 
     def _recall(self, peer: Peer) -> None:
-        """Give a new peer what the supernode has told of it before."""
-        registration = self._supernodes.current
-        member, via = registration.membership.members.get(peer.edge_id), registration.via
-        if member is not None and via is not None:
-            peer.member = member
-            peer.paths.set_relay(Via(via.socket, via.endpoint, member.relay_id), 0.0)
+        """Give a new peer what supernodes have told of it before."""
+        for via, registration in self._supernodes.by_via.items():
+            member = registration.membership.members.get(peer.edge_id)
+            if member is not None:
+                peer.members[registration.number] = member
+                relay = Via(via.socket, via.endpoint, member.relay_id)
+                peer.paths.set_relay(registration.number, relay, 0.0)
 
     def hello(self, answer: bool) -> Hello:  # noqa: FBT001 - its only argument
         """Return our hello as it is now."""
         config = self._config
-        own = [address for address in (self._supernodes.current.address,) if address]
+        own = [address for address in (self._context.lease.address,) if address]
         ula = str(config.community.ipv6_address(config.identity.interface_id))
         return Hello(
             version=PROTOCOL_VERSION,

@@ -18,6 +18,7 @@ from mesh.core.local import LocalEndpoints
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.peers import PeerTable
+from mesh.core.registration import Registration
 from mesh.core.supernodes import Supernodes
 from mesh.core.tap_port import TapPort
 from mesh.core.timers import Timer
@@ -119,7 +120,7 @@ class Reception:
         """
         envelope = b""
         header = start
-        if batch[start] == _RELAY and via == self._supernodes.current.via:
+        if batch[start] == _RELAY:
             header = start + RELAY_HEADER_BYTES
             envelope = bytes(batch[start : min(header, start + stride)])
             via = self._via_of_envelope(envelope, via)
@@ -148,12 +149,11 @@ class Reception:
 
     def _via_of_envelope(self, envelope: bytes, via: Via) -> Via:
         """Return the relayed way that an envelope names; ``via`` itself if it is not for us."""
-        registration = self._supernodes.current
-        if len(envelope) < RELAY_HEADER_BYTES:
+        registration = self._supernodes.by_via.get(via)
+        if registration is None or len(envelope) < RELAY_HEADER_BYTES:
             return via
         word, source, destination = _ENVELOPE.unpack(envelope)
-        is_ours = registration.is_connected and destination == registration.relay_id
-        if word not in RELAY_WORDS or not is_ours:
+        if word not in RELAY_WORDS or destination != registration.relay_id:
             return via
         return Via(via.socket, via.endpoint, source)
 
@@ -209,13 +209,9 @@ class Reception:
             self._context.drop(DropReason.MALFORMED)
 
     def _receive_relayed(self, envelope: Buffer, via: Via, now: float) -> None:
-        registration = self._supernodes.current
+        registration = self._supernodes.by_via.get(via)
         source, destination = decode_relay_header(envelope)
-        if (
-            not registration.is_connected
-            or via != registration.via
-            or destination != registration.relay_id
-        ):
+        if registration is None or destination != registration.relay_id:
             self._context.drop(DropReason.UNKNOWN_SENDER)
             return
         inner = memoryview(envelope)[RELAY_HEADER_BYTES:]
@@ -236,9 +232,9 @@ class Reception:
             # Whatever a peer's session can open was taken by `_receive_run`.
             reason = DropReason.NO_PATH if self._config.relay_only else DropReason.MALFORMED
             self._context.drop(reason)
-        elif owner is self._supernodes.current and not via.relay_id:
-            news = self._supernodes.current.receive_transport_untrusted(datagram, session, via, now)
-            self._peers.receive_news(news, now)
+        elif isinstance(owner, Registration) and not via.relay_id:
+            news = owner.receive_transport_untrusted(datagram, session, via, now)
+            self._peers.receive_news(owner, news, now)
 
     def _receive_odd(
         self, peer: Peer, session: Session, plaintext: memoryview, via: Via, now: float
@@ -301,13 +297,19 @@ class Reception:
         if peer is None:
             self._context.drop(DropReason.TABLE_FULL)
             return
-        if via.relay_id and peer.paths.relay_via is None:
-            peer.paths.set_relay(via, now)
+        if via.relay_id:
+            self._note_relay(peer, via, now)
         if peer.member is None:
             self._context.timers.set_no_later_than(
                 Timer.PEER_EXPIRY, peer.edge_id, now + PEER_SILENCE_TIMEOUT
             )
         peer.respond(initiation, via, now)
+
+    def _note_relay(self, peer: Peer, via: Via, now: float) -> None:
+        """Take the way that an initiation came by for the relay that no list has named yet."""
+        registration = self._supernodes.by_via.get(via.supernode)
+        if registration is not None and not peer.paths.has_relay(registration.number):
+            peer.paths.set_relay(registration.number, via, now)
 
     def _receive_response(self, datagram: Buffer, via: Via, now: float) -> None:
         index = peek_receiver_index_untrusted(datagram)
@@ -320,27 +322,25 @@ class Reception:
     def _receive_supernode_response(self, datagram: Buffer, via: Via, now: float) -> None:
         index = peek_receiver_index_untrusted(datagram)
         owner = self._context.indexes.waiting.get(index)
-        if owner is not self._supernodes.current or via.relay_id:
+        if not isinstance(owner, Registration) or via.relay_id:
             self._context.drop(DropReason.UNKNOWN_SESSION)
         else:
-            self._supernodes.current.receive_response_untrusted(datagram, via, now)
+            owner.receive_response_untrusted(datagram, via, now)
 
     def _receive_cookie(self, datagram: Buffer, via: Via, now: float) -> None:
         owner = self._context.indexes.waiting.get(peek_receiver_index_untrusted(datagram))
-        if isinstance(owner, Peer):
+        if isinstance(owner, Registration) and via.relay_id:
+            owner = None
+        if isinstance(owner, Peer | Registration):
             owner.receive_cookie_untrusted(datagram, now)
-        elif owner is self._supernodes.current and not via.relay_id:
-            self._supernodes.current.receive_cookie_untrusted(datagram, now)
         else:
             self._context.drop(DropReason.UNKNOWN_SESSION)
 
     def _receive_version_refusal(self, datagram: Buffer, _via: Via, _now: float) -> None:
         refusal = decode_version_refusal(datagram)
         owner = self._context.indexes.waiting.get(refusal.receiver_index)
-        if owner is self._supernodes.current and refusal.version != PROTOCOL_VERSION:
-            self._context.events.append(
-                events.SupernodeVersion(self._supernodes.current.number, refusal.version)
-            )
+        if isinstance(owner, Registration) and refusal.version != PROTOCOL_VERSION:
+            self._context.events.append(events.SupernodeVersion(owner.number, refusal.version))
 
     def _receive_punch(self, _datagram: Buffer, _via: Via, _now: float) -> None:
         """A punch has done its work on the way: it opened the sender's NAT."""
@@ -354,9 +354,10 @@ class Reception:
 
     def _receive_hint(self, datagram: Buffer, via: Via, now: float) -> None:
         hint = decode_unknown_session(datagram)
-        if via == self._supernodes.current.via:
+        supernode = self._supernodes.at(via)
+        if supernode is not None:
             # Whatever a supernode does not know of us, it takes a registration to mend.
-            self._supernodes.current.receive_hint(now)
+            supernode.receive_hint(now)
             return
         index = int.from_bytes(hint.echo[:4], "big")
         counter = int.from_bytes(hint.echo[4:], "big")

@@ -11,7 +11,7 @@ A registration is *connected* from ``registered`` until five pings in a row draw
 that is not authenticated (hints, version refusals) makes it ask again and changes nothing else.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mesh import events
 from mesh.addresses import EdgeId, Endpoint
@@ -54,10 +54,8 @@ from mesh.wire.messages import (
     encode_message,
 )
 
-REFUSED_RETRY_INTERVAL = 30.0  # s; per supernode: a refusal seldom changes by itself
-ATTEMPTS_PER_SUPERNODE = 3  # then the next one of several is tried
-CONFIRMATIONS_PER_ATTEMPT = 5  # then the handshake starts anew
-INSTANCE_BYTES = 8
+REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
+SPARE_RETRY_INTERVAL = 10.0  # s; while another supernode serves us nobody waits for this one
 
 
 class News(NamedTuple):
@@ -77,6 +75,19 @@ class News(NamedTuple):
 NO_NEWS = News([], [], is_list=False)
 
 
+class Siblings(Protocol):
+    """What a registration has to know of the others, and they of it."""
+
+    def changed(self, registration: "Registration", now: float) -> None:
+        """Learn that it was connected, lost, moved, or measured anew."""
+
+    def doubted(self, registration: "Registration", now: float) -> None:
+        """Learn that a ping drew no answer, or could not be sent."""
+
+    def are_serving(self) -> bool:
+        """Whether any registration is connected."""
+
+
 class Registration:
     """Keeps one edge registered with one supernode.
 
@@ -85,12 +96,16 @@ class Registration:
         is_connected: whether it takes us for registered, as far as we know.
         relay_id: ours on this supernode, 0 before registration.
         seen_as: our endpoint as the supernode saw it.
-        address: our lease (CIDR) or empty.
         membership: the other members.
     """
 
     def __init__(
-        self, number: int, config: SupernodeConfig, context: Context, our_id: EdgeId
+        self,
+        number: int,
+        config: SupernodeConfig,
+        context: Context,
+        our_id: EdgeId,
+        siblings: Siblings,
     ) -> None:
         self.number = number
         self.config = config
@@ -99,10 +114,9 @@ class Registration:
         self.is_connected = False
         self.relay_id = 0
         self.seen_as: Endpoint | None = None
-        self.address = ""
         self._context = context
+        self._siblings = siblings
         self._pin = config.fingerprint
-        self._instance = context.entropy(INSTANCE_BYTES)
         self._endpoints: list[Endpoint] = []
         self._attempt: Attempt | None = None
         self._attempts = 0
@@ -119,28 +133,25 @@ class Registration:
         """The smoothed round-trip time in seconds, None before it was measured."""
         return self._liveness.rtt
 
-    # Attempts
-
     @property
-    def failed_attempts(self) -> int:
-        """How many attempts in a row came to nothing."""
-        return self._attempts
+    def is_shaky(self) -> bool:
+        """Whether it may be gone, though it still counts as connected."""
+        return self._liveness.is_shaky
+
+    # Attempts
 
     def set_endpoints(self, endpoints: list[Endpoint]) -> None:
         """Learn where the supernode's name leads to; the first is tried first."""
         self._endpoints = list(endpoints)
 
-    def start_if_idle(self, now: float) -> None:
-        """Start an attempt unless one is under way or none is needed."""
-        if not self.is_connected and self._attempt is None:
+    def start_if_idle(self, at: float, now: float) -> None:
+        """Start an attempt at ``at`` unless one is under way or none is needed."""
+        if self.is_connected or self._attempt is not None:
+            return
+        if at <= now:
             self.start(now)
-
-    def suspend(self) -> None:
-        """Give up for now: another supernode is to be tried."""
-        self._abandon_attempt()
-        self._attempts = 0
-        self._lose()
-        self._context.timers.cancel(Timer.REGISTER, self.number)
+        elif not self._is_stopped:
+            self._context.timers.set_no_later_than(Timer.REGISTER, self.number, at)
 
     def start(self, now: float) -> None:
         """Start an attempt, dropping the one under way; a name may resolve only later."""
@@ -156,6 +167,8 @@ class Registration:
     def _set_retry_timer(self, now: float, tries: int) -> None:
         step = min(tries, len(HANDSHAKE_RETRY_INTERVALS) - 1)
         interval = HANDSHAKE_RETRY_INTERVALS[step]
+        if tries >= len(HANDSHAKE_RETRY_INTERVALS) and self._siblings.are_serving():
+            interval = SPARE_RETRY_INTERVAL
         at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
         self._context.timers.set(Timer.REGISTER, self.number, at)
 
@@ -206,9 +219,9 @@ class Registration:
         register = Register(
             community=config.community.community_id,
             signature=config.community.sign_registration(session.handshake_hash),
-            instance=self._instance,
+            instance=self._context.instance,
             mode=config.address_mode,
-            address=self.address or config.address,
+            address=self._context.lease.address or config.address,
             subnets=config.subnets,
             aes=config.has_aes,
         )
@@ -260,10 +273,10 @@ class Registration:
         match message:
             case ReplacedMessage() if session is self._session:
                 self._is_stopped = True
-                self._lose()
+                self._lose(now)
                 self._report(events.Replaced(self.number))
             case Shutdown() if session is not self._previous:
-                self._lose()
+                self._lose(now)
                 self._context.timers.set(Timer.REGISTER, self.number, now + RETURN_AFTER_SHUTDOWN)
             case Ping():
                 self._send(via, session, Pong(token=message.token, endpoint=None, digest=b""))
@@ -279,8 +292,11 @@ class Registration:
         if self._previous is not None:
             self._context.indexes.release(self._previous.our_index)
         self._previous, self._session = self._session, session
+        if self.via is not None:
+            self._context.outbox.set_our_relay_id(self.via, 0)
         self.via = attempt.via
         self.relay_id = message.relay_id
+        self._context.outbox.set_our_relay_id(self.via, self.relay_id)
         self.seen_as = message.endpoint
         leased = message.address
         if not is_acceptable(leased, self._context.config):
@@ -288,18 +304,19 @@ class Registration:
                 self._report(events.LeaseDistrusted(self.number, leased))
             leased = ""
         is_first, self._has_registered = not self._has_registered, True
-        is_news = not self.is_connected or leased != self.address
+        is_news = self._context.lease.take(self.number, leased) or not self.is_connected
         self.is_connected = True
-        self.address = leased
         self._known_address = message.address
         self._liveness.registered(now)
+        self._siblings.changed(self, now)
         self._update_ourselves()
         self._digest_seen(message.digest, now)
         timers = self._context.timers
         timers.cancel(Timer.REGISTER, self.number)
         timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now)  # the first one measures
         if is_news:
-            self._report(events.Registered(self.number, leased, message.endpoint, is_first))
+            address = self._context.lease.address
+            self._report(events.Registered(self.number, address, message.endpoint, is_first))
         # The list of members may have overtaken this answer.
         return News(list(self.membership.members), [], is_list=True)
 
@@ -320,10 +337,7 @@ class Registration:
         reason = RefusalReason(message.reason)
         self._report(events.Refused(self.number, reason, message.detail))
         self._abandon_attempt()
-        interval = REFUSED_RETRY_INTERVAL
-        if not self.is_connected:  # else a mere renewal was refused
-            self._attempts = ATTEMPTS_PER_SUPERNODE  # another one may take us
-            interval /= len(self._context.config.supernodes)
+        interval = self._context.jitter(REFUSED_RETRY_INTERVAL, HANDSHAKE_RETRY_JITTER)
         self._context.timers.set(Timer.REGISTER, self.number, now + interval)
 
     # Heartbeat
@@ -334,7 +348,7 @@ class Registration:
         if not self.is_connected or session is None:
             return
         if self._liveness.is_lost or session.is_expired(now):
-            self._lose()
+            self._lose(now)
             self._report(events.SupernodeLost(self.number, self._liveness.silent_for(now)))
             self.start(now)
             return
@@ -344,6 +358,8 @@ class Registration:
         self._context.timers.set(
             Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
         )
+        if self._liveness.is_silent:
+            self._siblings.doubted(self, now)
 
     def _ping(self, session: Session, now: float) -> None:
         if self.via is not None:
@@ -359,6 +375,7 @@ class Registration:
             self._update_ourselves()
         if len(message.digest) == 8:
             self._digest_seen(message.digest, now)
+        self._siblings.changed(self, now)
         self._context.timers.set(
             Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL
         )
@@ -383,6 +400,7 @@ class Registration:
             self._context.timers.set_no_later_than(
                 Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
             )
+            self._siblings.doubted(self, now)
 
     def network_changed(self, now: float) -> None:
         """React to new local addresses: tell the supernode where we are now."""
@@ -392,11 +410,12 @@ class Registration:
             self._attempts = 0
             self.start(now)
 
-    def _lose(self) -> None:
+    def _lose(self, now: float) -> None:
         self.is_connected = False
         self._liveness.forget_pings()
         self._context.timers.cancel(Timer.SUPERNODE_HEARTBEAT, self.number)
         self._context.timers.cancel(Timer.MEMBERSHIP, self.number)
+        self._siblings.changed(self, now)
 
     # Membership
 
@@ -417,12 +436,12 @@ class Registration:
 
     # Leaving
 
-    def leave(self) -> None:
+    def leave(self, now: float) -> None:
         """Tell the supernode that we go, and stop."""
         self._is_stopped = True
         if self.is_connected and self._session is not None and self.via is not None:
             self._send(self.via, self._session, Leave())
-        self._lose()
+        self._lose(now)
         self._abandon_attempt()
 
     def _report(self, event: events.Event) -> None:

@@ -1,63 +1,123 @@
-"""Which of the configured supernodes an edge is registered with."""
+"""The supernodes of an edge: registered with all of them at once, one of them its primary.
+
+Theory of operation. Each configured supernode has a registration of its own, and none waits for
+another: when one dies there is nothing to be set up. Peers are met through every supernode that
+both sides are registered with, and each of these is a relay (`mesh.core.paths` chooses). The
+*primary* is the one that answers fastest; a change must gain as much as one between paths. It is
+what the user is shown, and nothing else hangs on it.
+"""
+
+from collections.abc import Callable, Iterator
 
 from mesh.addresses import EdgeId, Endpoint
+from mesh.constants import RTT_GAIN, RTT_GAIN_SHARE
 from mesh.core.context import Context
-from mesh.core.registration import ATTEMPTS_PER_SUPERNODE, Registration
+from mesh.core.outbox import Via
+from mesh.core.registration import Registration
 from mesh.core.timers import Timer
+
+SPARE_DELAY = 0.25  # s; so that spares can be asked for the address that the first one leases
 
 
 class Supernodes:
-    """One registration per configured supernode, one of them in use at a time.
+    """One registration per configured supernode.
 
     Attributes:
-        current: the registration in use, connected or trying to be.
+        primary: the best connected one; while none is, the last one that was.
+        by_via: the connected ones by where they are.
+        on_doubt: told of a supernode that may be gone.
+        on_loss: told of one that is gone.
     """
 
     def __init__(self, context: Context, our_id: EdgeId) -> None:
         self._registrations = [
-            Registration(number, supernode, context, our_id)
+            Registration(number, supernode, context, our_id, self)
             for number, supernode in enumerate(context.config.supernodes)
         ]
-        self.current = self._registrations[0]
+        self.primary = self._registrations[0]
+        self.by_via: dict[Via, Registration] = {}
+        self.on_doubt: Callable[[Registration, float], None] = lambda _registration, _now: None
+        self.on_loss: Callable[[Registration, float], None] = lambda _registration, _now: None
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(self._registrations)
+
+    def are_serving(self) -> bool:
+        """Whether we are registered with any of them."""
+        return bool(self.by_via)
+
+    def at(self, via: Via) -> Registration | None:
+        """Return the registration whose supernode is at this place, connected or not."""
+        return next((each for each in self._registrations if each.via == via), None)
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether the supernode is on this very machine, and so other edges perhaps too.
+        """Whether a supernode is on this very machine, and so other edges perhaps too.
 
         Decided by where we send, not by what it says: a remote one must not aim us at ourselves.
         """
-        via = self.current.via
-        return via is not None and (via.endpoint[0] == "::1" or via.endpoint[0].startswith("127."))
+        return any(is_on_loopback(registration) for registration in self._registrations)
 
     def set_endpoints(self, number: int, endpoints: list[Endpoint], now: float) -> None:
-        """Learn where a supernode is; the one in use is registered with at once."""
+        """Learn where a supernode is; it is registered with at once, or a moment after others."""
         registration = self._registrations[number]
         registration.set_endpoints(endpoints)
-        if registration is self.current and endpoints:
-            registration.start_if_idle(now)
+        if endpoints:
+            delay = 0.0 if self.are_serving() else number * SPARE_DELAY
+            registration.start_if_idle(now + delay, now)
 
     def handle_timer(self, timer: Timer, number: object, now: float) -> None:
-        """Pass a timer on to its registration, or to the next one after too many failures."""
-        registration = self.current
-        if number != registration.number:
-            return
-        match timer:
-            case Timer.REGISTER:
-                if registration.failed_attempts >= ATTEMPTS_PER_SUPERNODE:
-                    self._choose_next()
-                self.current.handle_register_timer(now)
-            case Timer.SUPERNODE_HEARTBEAT:
-                registration.handle_heartbeat_timer(now)
-            case _:
-                registration.handle_membership_timer(now)
+        """Pass a timer on to its registration."""
+        for registration in self._registrations:
+            if registration.number == number:
+                match timer:
+                    case Timer.REGISTER:
+                        registration.handle_register_timer(now)
+                    case Timer.SUPERNODE_HEARTBEAT:
+                        registration.handle_heartbeat_timer(now)
+                    case _:
+                        registration.handle_membership_timer(now)
 
-    def _choose_next(self) -> None:
-        if len(self._registrations) > 1:
-            self.current.suspend()
-            following = (self.current.number + 1) % len(self._registrations)
-            self.current = self._registrations[following]
+    def changed(self, registration: Registration, now: float) -> None:
+        """See to what hangs on a registration that was connected, lost, moved or measured."""
+        was_connected = registration in self.by_via.values()
+        self.by_via = {
+            each.via: each for each in self._registrations if each.is_connected and each.via
+        }
+        if was_connected and not registration.is_connected:
+            self.on_loss(registration, now)
+        self._choose_primary()
 
-    def leave(self) -> None:
+    def doubted(self, registration: Registration, now: float) -> None:
+        """Look for a better one: this one has left a ping unanswered."""
+        self._choose_primary()
+        self.on_doubt(registration, now)
+
+    def _choose_primary(self) -> None:
+        for registration in self._registrations:
+            if _is_better(registration, self.primary):
+                self.primary = registration
+
+    def leave(self, now: float) -> None:
         """Tell all supernodes that we go."""
         for registration in self._registrations:
-            registration.leave()
+            registration.leave(now)
+
+
+def is_on_loopback(registration: Registration) -> bool:
+    """Whether we reach a supernode without leaving this machine."""
+    via = registration.via
+    return via is not None and (via.endpoint[0] == "::1" or via.endpoint[0].startswith("127."))
+
+
+def _is_better(registration: Registration, primary: Registration) -> bool:
+    if registration is primary or not registration.is_connected:
+        return False
+    if not primary.is_connected:
+        return True
+    if registration.is_shaky or primary.is_shaky:
+        return primary.is_shaky and not registration.is_shaky
+    if registration.rtt is None or primary.rtt is None:
+        return False
+    gain = primary.rtt - registration.rtt
+    return gain > max(RTT_GAIN, RTT_GAIN_SHARE * primary.rtt)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from mesh.addresses import format_mac
-from mesh.core.config import EdgeConfig
+from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
 from mesh.core.peer import Peer
 from mesh.core.registration import Registration
@@ -76,16 +76,15 @@ def fdb_view(entry: FdbEntry, name: str) -> FdbView:
 
 
 def edge_view(
-    config: EdgeConfig,
+    context: Context,
     registration: Registration,
     local: LocalEndpoints,
     peers: int,
     drops: Counter[DropReason],
-    _now: float,
 ) -> EdgeView:
     """Return the engine's share of ``mesh-edge status``."""
-    via = registration.via
-    own = [registration.address] if registration.address else []
+    via, config, leased = registration.via, context.config, context.lease.address
+    own = [leased] if leased else []
     ula = str(config.community.ipv6_address(config.identity.interface_id))
     return EdgeView(
         community=config.community.name,

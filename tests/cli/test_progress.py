@@ -66,6 +66,15 @@ def test_a_second_edge_with_our_identity_always_ends_it() -> None:
         progress.handle(events.Replaced(0))
 
 
+def test_a_second_edge_with_our_identity_on_one_of_two_supernodes_leaves_the_other() -> None:
+    progress = JoinProgress((target("a"), target("b")))
+    progress.handle(REGISTERED)
+    progress.handle(events.Replaced(0))
+    progress.handle(events.Replaced(0))
+    with pytest.raises(JoinFailed, match="another machine registered"):
+        progress.handle(events.Replaced(1))
+
+
 def test_a_version_hint_is_no_reason_to_stop_since_anybody_can_forge_it() -> None:
     progress = JoinProgress((target("a"),))
     progress.handle(events.SupernodeVersion(0, 2))

@@ -15,7 +15,7 @@ OTHER_PORT = Endpoint("198.51.100.1", 4243)
 def behind_nat() -> LocalEndpoints:
     local = LocalEndpoints(())
     local.set_addresses(["192.168.1.5"], 4000, 4001)
-    local.seen_as = SEEN
+    local.set_seen(0, SEEN)
     return local
 
 
@@ -53,14 +53,14 @@ def test_advertised_candidates_come_first_and_what_the_supernode_saw_last() -> N
     advertised = Endpoint("203.0.113.77", 7000)
     local = LocalEndpoints((advertised,))
     local.set_addresses(["192.168.1.5"], 4000, 0)
-    local.seen_as = SEEN
+    local.set_seen(0, SEEN)
     assert local.candidates == (advertised, Endpoint("192.168.1.5", 4000), SEEN)
 
 
 def test_nothing_is_told_twice() -> None:
     local = LocalEndpoints((SEEN,))
     local.set_addresses([SEEN.host], SEEN.port, 0)
-    local.seen_as = SEEN
+    local.set_seen(0, SEEN)
     assert local.candidates == (SEEN,)
 
 

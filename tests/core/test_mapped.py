@@ -13,7 +13,7 @@ def test_advertised_and_mapped_endpoints_come_first() -> None:
     local = LocalEndpoints((ADVERTISED,))
     local.set_addresses(["192.168.1.2"], 7803, 0)
     assert local.set_mapped([MAPPED])
-    local.seen_as = SEEN
+    local.set_seen(0, SEEN)
     lan = Endpoint("192.168.1.2", 7803)
     assert local.candidates == (ADVERTISED, MAPPED, lan, SEEN)
 

@@ -24,7 +24,7 @@ Sent = dict[tuple[int, Endpoint, int], list[bytes]]
 
 def outbox() -> Outbox:
     box = Outbox()
-    box.set_our_relay_id(US)
+    box.set_our_relay_id(TO_SUPERNODE, US)
     return box
 
 
@@ -142,7 +142,7 @@ def test_what_was_taken_is_forgotten() -> None:
 def test_envelopes_name_us_by_the_relay_id_of_the_present_registration() -> None:
     box = outbox()
     box.send(RELAYED, b"\x04")
-    box.set_our_relay_id(77)
+    box.set_our_relay_id(TO_SUPERNODE, 77)
     box.send(RELAYED, b"\x04")
     datagrams = [datagram for batch in box.take() for datagram in cut(batch)]
     assert [decode_relay_header(datagram + b"\0") for datagram in datagrams] == [

@@ -30,7 +30,7 @@ TOKENS = (number.to_bytes(8, "big") for number in itertools.count())
 def table(*, relay: bool = True, may_relay: bool = True, may_be_direct: bool = True) -> PathTable:
     paths = PathTable(ToldAddresses(), may_relay=may_relay, may_be_direct=may_be_direct)
     if relay:
-        paths.set_relay(RELAY, 0.0)
+        paths.set_relay(0, RELAY, 0.0)
     return paths
 
 
@@ -221,7 +221,100 @@ def test_datagrams_from_an_unproved_source_cannot_cause_a_flood_of_pings() -> No
 def test_a_new_relay_replaces_the_old_one() -> None:
     paths = table()
     moved = Via(0, RELAY.endpoint, 43)
-    paths.set_relay(moved, 1.0)
+    paths.set_relay(0, moved, 1.0)
     assert paths.vias(1.0) == (moved,)
-    paths.set_relay(None, 2.0)
+    paths.set_relay(0, None, 2.0)
     assert paths.vias(2.0) == ()
+
+
+SPARE = Via(0, Endpoint("203.0.113.2", 7777), 43)
+
+
+def two_relays() -> PathTable:
+    """A table with two relays, of which the first is in use and both have just answered."""
+    paths = table()
+    paths.set_relay(1, SPARE, 0.0)
+    ping_and_pong(paths, RELAY, 0.0, 0.020)
+    ping_and_pong(paths, SPARE, 0.0, 0.022)
+    assert paths.vias(0.1) == (RELAY,)
+    return paths
+
+
+def answer_pings(paths: PathTable, until: float, *, silent: Via | None = None) -> None:
+    """Let frames flow and answer pings, but those to ``silent``."""
+    while (now := paths.next_ping_at()) <= until:
+        for path in paths.pings_due(now):
+            token = next(TOKENS)
+            paths.ping_sent(path, token, now)
+            if path.via != silent:
+                paths.receive_pong(path.via, token, now + 0.02)
+        paths.vias(now + 0.02)
+
+
+def test_the_faster_relay_is_used_where_the_gain_is_worth_a_change() -> None:
+    paths = two_relays()
+    ping_and_pong(paths, SPARE, 0.2, 0.001)
+    assert paths.vias(0.3) == (RELAY,)
+    for step in range(20):
+        ping_and_pong(paths, SPARE, 0.3 + step / 100, 0.001)
+    assert paths.vias(0.6) == (SPARE,)
+
+
+def test_a_relay_that_dies_silently_is_doubled_within_a_second_and_left_after_three() -> None:
+    paths = two_relays()
+    answer_pings(paths, 5.0)
+    assert paths.vias(5.0) == (RELAY,)
+    answer_pings(paths, 5.9, silent=RELAY)
+    assert paths.vias(5.9) == (RELAY, SPARE)
+    answer_pings(paths, 8.5, silent=RELAY)
+    assert paths.vias(8.5) == (SPARE,)
+
+
+def test_an_only_relay_is_not_doubted() -> None:
+    paths = table()
+    ping_and_pong(paths, RELAY, 0.0, 0.02)
+    answer_pings(paths, 30.0, silent=RELAY)
+    assert paths.vias(30.0) == (RELAY,)
+
+
+def test_a_relay_whose_supernode_is_doubted_is_doubled_at_once_if_it_is_in_use() -> None:
+    paths = two_relays()
+    paths.doubt_relay(0, 0.2)
+    assert paths.vias(0.2) == (RELAY, SPARE)
+    assert paths.next_ping_at() <= 1.0
+    idle = two_relays()
+    before = idle.next_ping_at()
+    idle.doubt_relay(1, 0.2)
+    assert idle.vias(0.2) == (RELAY,)
+    assert idle.next_ping_at() == before
+
+
+def test_a_relay_whose_supernode_is_lost_is_left_without_a_ping_and_may_come_back() -> None:
+    paths = two_relays()
+    paths.relay_lost(0, 50.0)
+    assert paths.vias(50.0)[0] == SPARE
+    paths.relay_lost(1, 51.0)
+    paths.set_relay(0, RELAY, 52.0)
+    assert paths.vias(52.0)[0] == RELAY
+
+
+def test_the_last_relay_is_kept_even_if_its_supernode_is_lost() -> None:
+    paths = table()
+    paths.relay_lost(0, 1.0)
+    assert paths.vias(1.0) == (RELAY,)
+
+
+def test_a_direct_path_in_doubt_is_doubled_by_one_relay_only() -> None:
+    paths = two_relays()
+    paths.add_candidate(WAN, Source.INTRODUCED, 0.2)
+    ping_and_pong(paths, WAN, 0.2, 0.02)
+    assert paths.vias(1.0) == (WAN,)
+    assert len(paths.vias(0.3 + TRUST_LIFETIME)) == 2
+    assert paths.vias(0.3 + TRUST_LIFETIME)[0] == WAN
+
+
+def test_a_relay_that_was_withdrawn_leaves_the_other() -> None:
+    paths = two_relays()
+    paths.set_relay(0, None, 1.0)
+    assert paths.vias(1.0) == (SPARE,)
+    assert paths.relay_vias == [SPARE]

@@ -51,7 +51,7 @@ def connected() -> tuple[Target, ScriptedSupernode]:
 
 
 def current(target: Target) -> Registration:
-    return target.engine._supernodes.current
+    return target.engine._supernodes.primary
 
 
 def run(target: Target, supernode: ScriptedSupernode, until: float) -> None:
@@ -117,7 +117,7 @@ def test_an_edge_that_comes_back_keeps_its_instance_and_says_it_is_not_the_first
     target.engine.events_to_report()
     supernode.respond(11.1)
     [register] = supernode.take(Register)
-    assert register.instance == current(target)._instance
+    assert register.instance == target.engine._context.instance
     supernode.say(supernode.registered(), 11.2)
     assert target.engine.events_to_report() == [events.Registered(0, "", SEEN_AS, is_first=False)]
 
