@@ -56,6 +56,7 @@ class DataLoop:
         self._epoll = select.epoll()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._steps: dict[int, Step] = {}
+        self._unfinished: dict[int, Step] = {}
         self._readers: dict[int, trio.lowlevel.Task] = {}
         self._alarms: dict[Alarm, trio.lowlevel.Task] = {}
         self._soon: collections.deque[Step] = collections.deque()
@@ -82,7 +83,7 @@ class DataLoop:
     # For tasks of the guest
 
     async def read(self, fd: int, step: Step) -> NoReturn:
-        """Call ``step`` whenever ``fd`` is readable, until cancelled.
+        """Call ``step`` whenever ``fd`` is readable, and again while it returns True.
 
         Raises:
             trio.ClosedResourceError: `stop_reading` was called.
@@ -91,7 +92,10 @@ class DataLoop:
 
         def guarded() -> None:  # Hot path.
             try:
-                step()
+                if step() is True:
+                    self._unfinished[fd] = guarded
+                elif fd in self._unfinished:
+                    del self._unfinished[fd]
             except Exception as error:  # noqa: BLE001 - raised again by the task
                 self._end_reading(fd, error)
 
@@ -130,10 +134,14 @@ class DataLoop:
 
     def _turn(self) -> None:
         # Hot path.
-        steps = self._steps
-        for fd, _ in self._epoll.poll(0.0 if self._soon else self._time_to_alarm()):
+        steps, unfinished = self._steps, self._unfinished
+        wait = 0.0 if self._soon or unfinished else self._time_to_alarm()
+        for fd, _ in self._epoll.poll(wait):
             step = steps.get(fd)
-            if step is not None:  # a step before may have ended it
+            if step is not None and fd not in unfinished:  # a step before may have ended it
+                step()
+        if unfinished:
+            for step in tuple(unfinished.values()):
                 step()
         now = trio.current_time()
         for alarm in self._alarms:
@@ -169,6 +177,7 @@ class DataLoop:
     def _forget(self, fd: int) -> None:
         self._epoll.unregister(fd)
         self._steps.pop(fd, None)
+        self._unfinished.pop(fd, None)
         self._readers.pop(fd, None)
 
     def _end_reading(self, fd: int, error: Exception) -> None:

@@ -25,7 +25,8 @@ from mesh.net.counters import DriverCounters, count_error
 from mesh.net.data_loop import Alarm, DataLoop, current_data_loop
 from mesh.net.log_limit import LogLimit
 from mesh.net.port import Port, PortClosed
-from mesh.net.tap import TAP_READ_BYTES, Tap
+from mesh.net.tap import Tap
+from mesh.net.tap_reader import TapReader
 from mesh.net.udp import RECEIVE_BUFFER_BYTES, UdpPort
 
 T = TypeVar("T")
@@ -40,12 +41,6 @@ fragment was larger than the interface takes, its bytes; else 0."""
 BYTES_PER_WAKEUP: Final = 256 * 1024
 """Bytes read of one source before all others, timers included, get their turn: 32 super-frames, or
 reads full of joined datagrams, would take 5 ms, and so long a ping would wait."""
-
-FRAMES_PER_DRAIN: Final = 32
-"""Frames of a burst that the engine takes before what it made of them is sent."""
-
-LONG_READ_BYTES: Final = 4096
-"""A TAP read of more is a super-frame, a send of its own."""
 
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that ``on_event`` has at the end for what is still to be reported."""
@@ -176,7 +171,7 @@ class Driver:
     async def _read_socket(self, port: Port) -> None:
         read = functools.partial(self._receive_datagrams, port, self._buffer)
         try:
-            await self._read(port, read)
+            await self._read(port, Bursts(read).step)
         except trio.ClosedResourceError:
             return  # removed
         except PortClosed:
@@ -184,17 +179,23 @@ class Driver:
             self.step(lambda now: self._engine.socket_closed(port.socket_id, now))
 
     async def _read_tap(self, tap: Tap) -> None:
-        buffer = memoryview(bytearray(TAP_READ_BYTES))
-        await self._read(tap, functools.partial(self._receive_frames, tap, buffer))
+        if self._frame_engine is not None:
+            reader = TapReader(
+                tap, self._frame_engine, self._drain, self.counters, self._note_tap_error
+            )
+            await self._read(tap, reader.step)
 
-    async def _read(self, source: Port | Tap, read: Callable[[int], int]) -> None:
-        """Read one source for ever; ``read`` is as `Bursts` wants it."""
-        step = Bursts(read).step
+    async def _read(self, source: Port | Tap, step: Callable[[], bool | None]) -> None:
+        """Call ``step`` for ever: when ``source`` is readable, and while it says it is not done."""
         if self._data_loop is not None and isinstance(source, UdpPort | Tap):
             await self._data_loop.read(source.fileno(), step)
+        is_waiting = True
         while True:
-            await source.wait_readable()
-            step()
+            if is_waiting:
+                await source.wait_readable()
+            else:
+                await trio.lowlevel.checkpoint()
+            is_waiting = not step()
 
     async def _keep_time(self) -> None:
         """Call the engine's timers when they are due; `_drain` moves the alarm forward."""
@@ -261,39 +262,6 @@ class Driver:
             if batch.segment_bytes:  # an empty datagram says nothing
                 self._engine.receive_datagrams(batch, trio.current_time())
                 self._drain()
-        return limit
-
-    def _receive_frames(self, tap: Tap, buffer: memoryview, limit: int) -> int:
-        """Read frames; small ones of a burst are taken in together, so that they leave together."""
-        # Hot path.
-        if self._frame_engine is None:
-            return 0
-        waiting = 0
-        bytes_left = BYTES_PER_WAKEUP
-        for reads in range(limit):
-            if bytes_left <= 0:
-                limit = reads
-                break
-            try:
-                length = tap.read_into(buffer)
-            except DeviceUnavailable as error:
-                self._fail(error)
-                length = 0
-            except OSError as error:
-                self._count_tap_error(error)
-                length = 0
-            if not length:
-                limit = reads
-                break
-            bytes_left -= length
-            self.counters.frames_read += 1
-            self._frame_engine.receive_frames(buffer[:length], trio.current_time())
-            waiting += 1
-            if length > LONG_READ_BYTES or waiting == FRAMES_PER_DRAIN:
-                self._drain()
-                waiting = 0
-        if waiting:
-            self._drain()
         return limit
 
     # Output
@@ -368,11 +336,8 @@ class Driver:
         for iovec in frames:
             try:
                 tap.write(iovec)
-            except DeviceUnavailable as error:
-                self._fail(error)
-                return
-            except OSError as error:
-                self._count_tap_error(error)
+            except (OSError, DeviceUnavailable) as error:
+                self._note_tap_error(error)
             else:
                 self.counters.frames_written += 1
 
@@ -392,7 +357,10 @@ class Driver:
             f"cannot send to {batch.destination}: {error.strerror}",
         )
 
-    def _count_tap_error(self, error: OSError) -> None:
+    def _note_tap_error(self, error: OSError | DeviceUnavailable) -> None:
+        if isinstance(error, DeviceUnavailable):
+            self._fail(error)
+            return
         name = count_error(self.counters.tap_errors, error)
         what = "it is down" if error.errno == errno.EIO else str(error.strerror)
         interface = self._tap.name if self._tap is not None else ""

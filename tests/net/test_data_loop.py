@@ -251,3 +251,30 @@ def test_what_the_loop_calls_may_wake_tasks_and_start_them(pipe: tuple[int, int]
         return word
 
     assert run(scene) == "from a task started by a step"
+
+
+def test_a_step_that_is_not_done_is_called_again_without_anything_to_read(
+    pipe: tuple[int, int],
+) -> None:
+    called: list[str] = []
+
+    async def scene(loop: DataLoop) -> None:
+        done = trio.Event()
+
+        def step() -> bool:
+            if not called:
+                os.read(pipe[0], 1)
+            called.append("step")
+            if len(called) == 5:
+                done.set()
+            return len(called) < 5
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loop.read, pipe[0], step)
+            os.write(pipe[1], b"a")
+            await done.wait()
+            await wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+
+    run(scene)
+    assert called == ["step"] * 5
