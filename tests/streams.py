@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mesh.addresses import Endpoint
 from mesh.net.proxy import Proxy
-from mesh.net.stream_connect import make_tls_context, open_way, read_stream_way
+from mesh.net.stream_connect import make_tls_context, open_way
+from mesh.net.stream_way import read_stream_way
 from mesh.wire.stream import frame_datagrams
 
 

@@ -1,6 +1,6 @@
 """Invites: everything another machine needs, in one URL; docs/protocol.md section 16.
 
-``mesh://ENDPOINT[,ENDPOINT...]/COMMUNITY?s=FINGERPRINT[&open=1][#SECRET]``
+``mesh://ENDPOINT[,ENDPOINT...]/COMMUNITY?s=FINGERPRINT[&w=WAY[,WAY...]][&open=1][#SECRET]``
 """
 
 import re
@@ -15,12 +15,15 @@ from mesh.cli.values import (
     read_fingerprint,
     read_host_port,
     read_secret,
+    read_way,
 )
 from mesh.errors import ConfigError
+from mesh.net.stream_way import StreamWay
 
 SCHEME = "mesh://"
 MAX_INVITE_BYTES = 4096  # an invite is typed, scanned or sent in a message
 MAX_INVITE_ENDPOINTS = 16
+MAX_INVITE_WAYS = 4
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNSEEN = re.compile(r"[^!-~]")
@@ -35,6 +38,7 @@ class Invite:
         host_ports: where the supernode may answer; at least one.
         community: the community's name, NFC.
         fingerprint: the supernode's, 32 characters.
+        ways: streams that lead to the supernode.
         is_open: the community has no secret.
         secret: the community's secret, or None where it is open or told otherwise.
     """
@@ -42,6 +46,7 @@ class Invite:
     host_ports: tuple[HostPort, ...]
     community: str
     fingerprint: str
+    ways: tuple[StreamWay, ...] = ()
     is_open: bool = False
     secret: str | None = field(default=None, repr=False)
 
@@ -55,6 +60,8 @@ def format_invite(invite: Invite) -> str:
     """Return the URL; everything in it is printable ASCII without spaces."""
     endpoints = ",".join(map(str, invite.host_ports[:MAX_INVITE_ENDPOINTS]))
     url = f"{SCHEME}{endpoints}/{quote(invite.community, safe='')}?s={invite.fingerprint}"
+    if invite.ways:
+        url += "&w=" + quote(",".join(map(str, invite.ways[:MAX_INVITE_WAYS])), safe=",/:")
     if invite.is_open:
         return url + "&open=1"
     return url if invite.secret is None else f"{url}#{quote(invite.secret, safe='')}"
@@ -85,6 +92,7 @@ def parse_invite(text: str) -> Invite:
         host_ports=_parse_host_ports(authority),
         community=_read("community", read_community, _unescape("community", community)),
         fingerprint=_read("s", read_fingerprint, parameters["s"]),
+        ways=_parse_ways(parameters["w"]) if "w" in parameters else (),
         is_open="open" in parameters,
         secret=_read("secret", read_secret, _unescape("secret", secret)) if has_secret else None,
     )
@@ -104,13 +112,20 @@ def _parse_host_ports(authority: str) -> tuple[HostPort, ...]:
     return host_ports
 
 
+def _parse_ways(text: str) -> tuple[StreamWay, ...]:
+    texts = _unescape("w", text).split(",")
+    if len(texts) > MAX_INVITE_WAYS:
+        raise _broken("w", f"it names more than {MAX_INVITE_WAYS} ways")
+    return tuple(_read("w", read_way, text) for text in texts)
+
+
 def _parse_query(query: str) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for item in query.split("&") if query else []:
         name, _, value = item.partition("=")
         if name in parameters:
             raise _broken(name, "it stands there twice")
-        if name not in {"s", "open"}:
+        if name not in {"s", "w", "open"}:
             raise _broken("parameters", f"{name!r} is unknown; is theirs a newer mesh-edge?")
         parameters[name] = value
     if "s" not in parameters:

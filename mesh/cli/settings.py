@@ -23,6 +23,8 @@ from mesh.cli.sources import (
 )
 from mesh.cli.values import SupernodeAddress
 from mesh.constants import MAX_NAME_BYTES
+from mesh.engine import Transport
+from mesh.net.proxy import Proxy, no_proxy_from_environment, proxy_from_environment
 
 CONFIG_DIR = Path("/etc/mesh-edge")
 DEFAULT_MTU = 1500  # bytes; that of a real Ethernet
@@ -48,6 +50,23 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """How supernodes are reached where UDP does not pass, or is not wanted.
+
+    Attributes:
+        transport: the only one to be used, or None: UDP, and the others where it does not pass.
+        proxy: the HTTP proxy to go through, or None.
+        no_proxy: hosts that are reached without it, as in the variable of that name.
+        tls_ca: a file with authorities beside those of the machine.
+    """
+
+    transport: Transport | None = None
+    proxy: Proxy | None = None
+    no_proxy: str = ""
+    tls_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JoinSettings:
     """What ``join`` was told, checked.
 
@@ -64,6 +83,7 @@ class JoinSettings:
         port: UDP; 0 for any.
         advertise: endpoints known to reach this edge.
         port_mapping: ask the router for a port.
+        streams: how supernodes are reached where UDP is not used.
         relay_only: never a direct path.
         no_relay: never through a supernode.
         offload: ask the kernel for super-frames.
@@ -86,6 +106,7 @@ class JoinSettings:
     port: int
     advertise: tuple[Endpoint, ...]
     port_mapping: bool
+    streams: StreamSettings
     relay_only: bool
     no_relay: bool
     offload: bool
@@ -128,6 +149,7 @@ def load_join_settings(
         key_warnings = [warning for warning in key_warnings if warning != _INVITE_IS_VISIBLE]
     chosen = _Chosen(layers)
     _refuse_both(chosen, "relay-only", "no-relay")
+    streams, proxy_warnings = _choose_streams(chosen, environment)
     return JoinSettings(
         community=community,
         key=key,
@@ -141,6 +163,7 @@ def load_join_settings(
         port=chosen.value("port", values.read_port, 0),
         advertise=chosen.several("advertise", values.read_endpoint),
         port_mapping=not chosen.is_on("no-port-mapping"),
+        streams=streams,
         relay_only=chosen.is_on("relay-only"),
         no_relay=chosen.is_on("no-relay"),
         offload=not chosen.is_on("no-offload"),
@@ -148,7 +171,7 @@ def load_join_settings(
         broadcast_routes=not chosen.is_on("no-broadcast-routes"),
         state_dir=chosen.optional("state-dir", Path),
         runtime_dir=chosen.optional("runtime-dir", Path),
-        warnings=(*warnings, *key_warnings),
+        warnings=(*warnings, *key_warnings, *proxy_warnings),
     )
 
 
@@ -205,12 +228,32 @@ def _refuse_both(chosen: _Chosen, first: str, second: str) -> None:
         raise given.refusal(f"contradicts {first}; leave one of them away")
 
 
+def _choose_streams(
+    chosen: _Chosen, environment: Mapping[str, str]
+) -> tuple[StreamSettings, list[str]]:
+    """Return the settings, and a warning about a variable that names no proxy of ours."""
+    given = chosen.given("proxy")
+    complaint, no_proxy = "", ""
+    if given is not None:
+        [proxy] = given.read(values.read_proxy_choice)
+    else:
+        proxy, complaint = proxy_from_environment(environment)
+        no_proxy = no_proxy_from_environment(environment)
+    settings = StreamSettings(
+        transport=chosen.value("transport", values.read_transport, None),
+        proxy=proxy,
+        no_proxy=no_proxy,
+        tls_ca=chosen.optional("tls-ca", Path),
+    )
+    return settings, [complaint] if complaint else []
+
+
 def _choose_supernodes(
     layers: Sequence[Layer], invite: Invite | None
 ) -> tuple[SupernodeAddress, ...]:
     flags, environment, file = layers
     if invite is not None and "supernode" not in flags:
-        return (SupernodeAddress(invite.host_ports, invite.fingerprint),)
+        return (SupernodeAddress(invite.host_ports, invite.fingerprint, invite.ways),)
     given = _Chosen((flags, environment, file)).given("supernode")
     supernodes = () if given is None else given.read(values.read_supernode)
     return tuple(dict.fromkeys(supernodes))

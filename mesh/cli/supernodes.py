@@ -14,6 +14,7 @@ from mesh.errors import StateError
 from mesh.events import Event
 from mesh.net.lan import FoundSupernode
 from mesh.net.state import StateDir
+from mesh.net.stream_way import StreamWay
 
 RESOLVE_INTERVAL = 3.0  # s; between attempts while a supernode is out of reach
 PATIENCE = 2.5  # s; without an answer before the user is told
@@ -31,12 +32,16 @@ class SupernodeTarget:
         fingerprint: what its key has to be, or "" for whatever it shows on first contact.
         how_to_accept: what to do if the key changed on purpose.
         is_kept: whether its key belongs in the file of known supernodes.
+        ways: streams that lead to it, as the user or an invite names them.
+        has_udp: whether it is worth asking at ``host_ports``, or only known by its ``ways``.
     """
 
     host_ports: tuple[HostPort, ...]
     fingerprint: str
     how_to_accept: str
     is_kept: bool = True
+    ways: tuple[StreamWay, ...] = ()
+    has_udp: bool = True
 
     def __str__(self) -> str:
         return str(self.host_ports[0])
@@ -54,10 +59,20 @@ def configured_target(
         how = (
             "ask for a new invite" if is_invited else "correct the #FINGERPRINT behind its address"
         )
-        return SupernodeTarget(supernode.host_ports, supernode.fingerprint, how)
+        return _target(supernode, supernode.fingerprint, how)
     name = str(supernode.host_ports[0])
     how = f"remove the line of {name} from {state.path / 'known_supernodes'}"
-    return SupernodeTarget(supernode.host_ports, state.pinned(name) or "", how)
+    return _target(supernode, state.pinned(name) or "", how)
+
+
+def _target(supernode: SupernodeAddress, fingerprint: str, how_to_accept: str) -> SupernodeTarget:
+    return SupernodeTarget(
+        supernode.host_ports,
+        fingerprint,
+        how_to_accept,
+        ways=supernode.ways,
+        has_udp=supernode.has_udp,
+    )
 
 
 def kept_targets(state: StateDir, community: str) -> tuple[SupernodeTarget, ...]:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from mesh.addresses import Endpoint, MacAddress, is_usable_candidate, parse_endpoint, parse_mac
 from mesh.constants import FINGERPRINT_BYTES, MAX_COMMUNITY_NAME_BYTES, MAX_NAME_BYTES
+from mesh.engine import Transport
+from mesh.net.proxy import Proxy, read_proxy
+from mesh.net.stream_way import StreamWay, read_stream_way
 
 MIN_MTU = 576  # bytes; what every IPv4 host must accept: RFC 791 section 3.1
 MAX_MTU = 9000  # bytes; MAX_FRAME_BYTES less Ethernet header and one VLAN tag
@@ -41,38 +44,68 @@ class HostPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SupernodeAddress:
-    """One supernode: the places where it may answer, and its fingerprint or ``""``."""
+    """One supernode.
+
+    Attributes:
+        host_ports: the places where it may answer, at least one.
+        fingerprint: or ``""``.
+        ways: streams that lead to it.
+        has_udp: whether it is worth asking at ``host_ports``, or only known by its ``ways``.
+    """
 
     host_ports: tuple[HostPort, ...]
     fingerprint: str = ""
+    ways: tuple[StreamWay, ...] = ()
+    has_udp: bool = True
 
 
 def read_supernode(text: str) -> SupernodeAddress:
-    """Read ``HOST:PORT`` or ``HOST:PORT#FINGERPRINT``.
+    """Read ``PLACE[,PLACE...][#FINGERPRINT]``, each ``HOST:PORT`` or a URL of `read_way`.
 
     Raises:
         ValueError: what is wrong with it.
     """
-    place, separator, fingerprint = text.partition("#")
+    places, separator, fingerprint = text.partition("#")
     if separator:
         fingerprint = read_fingerprint(fingerprint)
-    return SupernodeAddress((read_host_port(place),), fingerprint)
+    return _supernode_at(places, fingerprint)
 
 
 def read_kept_supernode(text: str) -> SupernodeAddress:
-    """Read what `format_kept_supernode` wrote: ``HOST:PORT,HOST:PORT#FINGERPRINT``.
+    """Read what `format_kept_supernode` wrote: ``PLACE,PLACE#FINGERPRINT``.
 
     Raises:
         ValueError: what is wrong with it.
     """
     places, _, fingerprint = text.partition("#")
-    host_ports = tuple(read_host_port(place) for place in places.split(","))
-    return SupernodeAddress(host_ports, read_fingerprint(fingerprint))
+    return _supernode_at(places, read_fingerprint(fingerprint))
 
 
 def format_kept_supernode(supernode: SupernodeAddress) -> str:
     """Return one line of text for the state directory."""
-    return ",".join(map(str, supernode.host_ports)) + f"#{supernode.fingerprint}"
+    places = (*(supernode.host_ports if supernode.has_udp else ()), *supernode.ways)
+    return ",".join(map(str, places)) + f"#{supernode.fingerprint}"
+
+
+def _supernode_at(places: str, fingerprint: str) -> SupernodeAddress:
+    texts = places.split(",")
+    ways = tuple(read_way(text) for text in texts if "://" in text)
+    host_ports = tuple(read_host_port(text) for text in texts if "://" not in text)
+    if host_ports:
+        return SupernodeAddress(host_ports, fingerprint, ways)
+    named = HostPort(_canonical_host(ways[0].host), ways[0].port)
+    return SupernodeAddress((named,), fingerprint, ways, has_udp=False)
+
+
+def read_way(text: str) -> StreamWay:
+    """Read ``tcp://HOST:PORT``, ``ws://HOST[:PORT][/PATH]`` or ``wss://HOST[:PORT][/PATH]``.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    way = read_stream_way(text)
+    _check_host(way.host)
+    return way
 
 
 def read_fingerprint(text: str) -> str:
@@ -154,6 +187,29 @@ def read_endpoint(text: str) -> Endpoint:
     if "%" in endpoint.host or not is_usable_candidate(endpoint):
         raise ValueError(f"{text!r} is no address at which another machine can reach this one")
     return endpoint
+
+
+def read_transport(text: str) -> Transport | None:
+    """Read ``udp``, ``tcp`` or ``ws``; None stands for ``auto``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if text == "auto":
+        return None
+    try:
+        return Transport(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not auto, udp, tcp or ws") from None
+
+
+def read_proxy_choice(text: str) -> Proxy | None:
+    """Read an HTTP proxy's URL, or ``none``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return None if text == "none" else read_proxy(text)
 
 
 def read_mtu(text: str) -> int:

@@ -1,25 +1,17 @@
-"""HTTP proxies: which one, from an option or the environment, and the tunnel through it (CONNECT).
+"""HTTP proxies: which one, from an option or the environment.
 
 The variables are those of curl and wget: ``https_proxy``, ``http_proxy``, ``all_proxy`` and
-``no_proxy``, in either case, small letters first. RFC 9110 section 9.3.6, RFC 7617.
+``no_proxy``, in either case, small letters first.
 """
 
-import base64
 import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from mesh.net.port import PortClosed
-from mesh.net.stream_opening import Opening
-
-MAX_ANSWER_BYTES = 16384
-
 _VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([\t -~]*))?\r?\n")
-_END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +71,15 @@ def proxy_from_environment(environment: Mapping[str, str]) -> tuple[Proxy | None
     return None, ""
 
 
-def is_proxied(host: str, environment: Mapping[str, str]) -> bool:
-    """Whether ``no_proxy`` leaves ``host`` (a name or numeric address) to the proxy."""
-    listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    return not any(_matches(entry.strip(), host.lower()) for entry in listed.lower().split(","))
+def no_proxy_from_environment(environment: Mapping[str, str]) -> str:
+    """Return the list of hosts that no proxy is asked for."""
+    return environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+
+
+def is_proxied(host: str, no_proxy: str) -> bool:
+    """Whether the list leaves ``host`` (a name or numeric address) to the proxy."""
+    entries = no_proxy.lower().split(",")
+    return not any(_matches(entry.strip(), host.lower()) for entry in entries)
 
 
 def _matches(entry: str, host: str) -> bool:
@@ -94,39 +91,3 @@ def _matches(entry: str, host: str) -> bool:
         name = entry.rpartition(":")[0] if entry.rpartition(":")[2].isdigit() else entry
         name = (name or entry).removeprefix("*").lstrip(".")
         return host == name or host.endswith(f".{name}")
-
-
-async def open_tunnel(opening: Opening, proxy: Proxy, host: str, port: int) -> None:
-    """Ask a proxy to connect us; what is sent afterwards goes to ``host``.
-
-    Args:
-        opening: connected with the proxy, its TLS on.
-        proxy: who it is.
-        host: a name, which the proxy resolves, or a numeric address.
-        port: TCP.
-
-    Raises:
-        PortClosed: the proxy refused, or is none.
-        OSError: the network ended it.
-    """
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    request = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"
-    if proxy.credentials:
-        request += f"Proxy-Authorization: Basic {_base64(proxy.credentials)}\r\n"
-    await opening.send(f"{request}\r\n".encode("ascii"))
-    answer = b""
-    while _END not in answer:
-        if len(answer) > MAX_ANSWER_BYTES:
-            raise PortClosed(f"{proxy} answers with more than a proxy does")
-        answer = await opening.peek(len(answer) + 1)
-    found = _STATUS_LINE.match(answer)
-    if found is None:
-        raise PortClosed(f"{proxy} does not answer as an HTTP proxy")
-    if not found[1].startswith(b"2"):
-        status = f"{found[1].decode()} {(found[2] or b'').decode('ascii')}".strip()
-        raise PortClosed(f"{proxy} refuses: {status}")
-    await opening.take(answer.index(_END) + len(_END))
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")

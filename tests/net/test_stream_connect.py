@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from mesh.engine import Transport
-from mesh.net.stream_connect import StreamWay, make_tls_context, open_way, read_stream_way
+from mesh.net.stream_connect import make_tls_context, open_way
+from mesh.net.stream_way import StreamWay, read_stream_way
 
 WEBSOCKET = Transport.WEBSOCKET
 

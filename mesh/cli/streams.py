@@ -1,0 +1,266 @@
+"""Streams to supernodes: which ways are tried, when, and that one stays open while it is wanted.
+
+A supernode that UDP does not reach is tried by all ways that may lead to it, one after the other
+in quick succession; the first that ends at a supernode is taken. What speaks with it is the engine,
+to which a stream is a socket like any other.
+"""
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from mesh.addresses import Endpoint
+from mesh.cli.settings import StreamSettings
+from mesh.cli.supernodes import SupernodeTarget
+from mesh.engine import SocketId, Transport
+from mesh.errors import ConfigError
+from mesh.net.counters import DriverCounters
+from mesh.net.port import PortClosed
+from mesh.net.proxy import is_proxied
+from mesh.net.stream_way import DEFAULT_PATH, StreamWay
+
+if TYPE_CHECKING:
+    from mesh.net.stream import StreamPort
+    from mesh.net.stream_opening import Opening
+
+WEB_PORT: Final = 443
+HOSTS_TRIED: Final = 4  # of a supernode that has many addresses
+STAGGER: Final = 0.4  # s; before the next way is tried beside the ones before
+WAY_TIMEOUT: Final = 8.0  # s
+FIRST_PAUSE: Final = 0.5  # s; before all ways are tried again; doubled each time
+LONGEST_PAUSE: Final = 30.0  # s
+TELL_AFTER: Final = 2  # rounds that led nowhere, before the user is told
+
+_log = logging.getLogger(__name__)
+
+
+def ways_to(target: SupernodeTarget, transport: Transport | None) -> tuple[StreamWay, ...]:
+    """Return the ways to try, in this order: those named, then what may be there.
+
+    That is TCP on the port of UDP, TCP on port 443, and WebSockets where web servers are. A
+    supernode that was found, and not named, was found by UDP: no other way is guessed.
+    """
+    ways = [*target.ways]
+    if target.is_kept and target.has_udp:
+        hosts = tuple(dict.fromkeys(place.host for place in target.host_ports))[:HOSTS_TRIED]
+        ways += [StreamWay(Transport.TCP, *place) for place in target.host_ports[:HOSTS_TRIED]]
+        ways += [StreamWay(Transport.TCP, host, WEB_PORT) for host in hosts]
+        ways += [_web_way(host, is_tls=True) for host in hosts]
+        ways += [_web_way(host, is_tls=False) for host in hosts]
+    wanted = [way for way in ways if transport in {None, way.transport}]
+    return tuple(dict.fromkeys(wanted))
+
+
+def _web_way(host: str, *, is_tls: bool) -> StreamWay:
+    return StreamWay(Transport.WEBSOCKET, host, WEB_PORT if is_tls else 80, is_tls, DEFAULT_PATH)
+
+
+class StreamOpener:
+    """Goes ways to supernodes, through a proxy where there is one."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        """Note what the user asked for; files are read when they are needed.
+
+        Raises:
+            ConfigError: the file of authorities cannot be used.
+        """
+        self._settings = settings
+        if settings.tls_ca is not None:
+            self._tls  # noqa: B018 - a wrong file is to be told at once
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        from mesh.net.stream_connect import make_tls_context  # noqa: PLC0415 - 30 ms
+
+        ca_file = self._settings.tls_ca
+        try:
+            return make_tls_context(None if ca_file is None else str(ca_file))
+        except OSError as error:
+            raise ConfigError("tls-ca", "", f"{ca_file}: {error}") from error
+
+    async def open(self, way: StreamWay) -> "tuple[Opening, Endpoint]":
+        """Go one way to its end.
+
+        Raises:
+            PortClosed: somebody on the way refuses.
+            OSError: there is no such way.
+        """
+        from mesh.net.stream_connect import open_way  # noqa: PLC0415 - 30 ms, rarely needed
+
+        proxy = self._settings.proxy
+        if proxy is not None and not is_proxied(way.host, self._settings.no_proxy):
+            proxy = None
+        return await open_way(way, proxy, lambda: self._tls)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUser:
+    """Whom streams are kept for: the driver and the engine of an edge.
+
+    Attributes:
+        new_socket_id: returns a number for a stream.
+        use: takes the number of a supernode, a stream to it, and what it is connected with.
+        remove: closes a stream, telling the engine.
+        counters: where drops are counted.
+    """
+
+    new_socket_id: Callable[[], SocketId]
+    use: "Callable[[int, StreamPort, Endpoint], None]"
+    remove: Callable[[SocketId], None]
+    counters: DriverCounters
+
+
+class StreamKeeper:
+    """Keeps a stream to one supernode open while it is wanted.
+
+    Args:
+        number: of the supernode.
+        name: for the log.
+        ways: what to try, in this order.
+        open_way: see `StreamOpener.open`.
+        user: what has use of a stream.
+        is_always_wanted: UDP is not to be used: there is a stream from the beginning.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        ways: Iterable[StreamWay],
+        open_way: "Callable[[StreamWay], Awaitable[tuple[Opening, Endpoint]]]",
+        user: StreamUser,
+        *,
+        is_always_wanted: bool = False,
+    ) -> None:
+        self._number = number
+        self._name = name
+        self._ways = tuple(ways)
+        self._open_way = open_way
+        self._user = user
+        self._is_always_wanted = is_always_wanted
+        self._wanted = trio.Event()
+        self._wake = trio.Event()
+        self._opening = trio.CancelScope()
+        self._socket_id: SocketId | None = None
+        if is_always_wanted:
+            self._wanted.set()
+
+    def want(self) -> None:
+        """Open a stream: a new one, if there is one that leads nowhere any more."""
+        self._wanted.set()
+        if self._socket_id is not None:
+            self._user.remove(self._socket_id)
+
+    def unwant(self) -> None:
+        """Close the stream, or give up opening one: UDP passes."""
+        if self._is_always_wanted:
+            return
+        self._wanted = trio.Event()
+        self._opening.cancel()
+        if self._socket_id is not None:
+            self._user.remove(self._socket_id)
+
+    def wake(self) -> None:
+        """Try at once, as after a change of networks."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await self._wanted.wait()
+            if not self._ways:
+                await trio.sleep_forever()
+            found = None
+            with trio.CancelScope() as self._opening:
+                found = await self._open_some_way()
+            if found is not None:
+                await self._keep(*found)
+
+    async def _keep(self, way: StreamWay, opening: "Opening", endpoint: Endpoint) -> None:
+        """Let the stream be used until it ends."""
+        from mesh.net.stream import StreamPort  # noqa: PLC0415 - see above
+
+        port = StreamPort(
+            opening.connection,
+            opening.layers,
+            socket_id=self._user.new_socket_id(),
+            remote=endpoint,
+            transport=way.transport,
+            counters=self._user.counters,
+            received=opening.take_rest(),
+        )
+        _log.info("%s: reached by way of %s", self._name, way)
+        if not self._is_always_wanted:
+            self._wanted = trio.Event()  # whoever wants another one says so
+        self._socket_id = port.socket_id
+        self._user.use(self._number, port, endpoint)
+        try:
+            await port.keep_writing()
+        finally:
+            self._socket_id = None
+        await trio.sleep(FIRST_PAUSE)
+
+    async def _open_some_way(self) -> "tuple[StreamWay, Opening, Endpoint]":
+        pause, rounds = FIRST_PAUSE, 0
+        while True:
+            found, problems = await _race(self._ways, self._open_way)
+            if found is not None:
+                return found
+            rounds += 1
+            if rounds == TELL_AFTER:
+                tried = "; ".join(f"{way}: {problem}" for way, problem in problems.items())
+                _log.warning("%s: no way leads there: %s; trying on", self._name, tried)
+            self._wake = trio.Event()
+            with trio.move_on_after(pause):
+                await self._wake.wait()
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _race(
+    ways: Iterable[StreamWay],
+    open_way: "Callable[[StreamWay], Awaitable[tuple[Opening, Endpoint]]]",
+) -> "tuple[tuple[StreamWay, Opening, Endpoint] | None, dict[StreamWay, str]]":
+    """Go the ways one after the other, each beside those before; return the first that leads there.
+
+    Returns:
+        The way and what it led to, or None; and what was wrong with the others.
+    """
+    found: list[tuple[StreamWay, Opening, Endpoint]] = []
+    problems: dict[StreamWay, str] = {}
+
+    async def go(way: StreamWay, has_failed: trio.Event) -> None:
+        problems[way] = "no answer"
+        try:
+            with trio.move_on_after(WAY_TIMEOUT):
+                opening, endpoint = await open_way(way)
+                if found:
+                    opening.close()
+                else:
+                    found.append((way, opening, endpoint))
+                    nursery.cancel_scope.cancel()
+        except (PortClosed, OSError) as error:
+            problems[way] = _sentence(error)
+            _log.debug("%s: %s", way, problems[way])
+        has_failed.set()
+
+    async with trio.open_nursery() as nursery:
+        for way in ways:
+            has_failed = trio.Event()
+            nursery.start_soon(go, way, has_failed)
+            with trio.move_on_after(STAGGER):
+                await has_failed.wait()
+    return (found[0] if found else None), problems
+
+
+def _sentence(error: Exception) -> str:
+    """Return what a person should read; trio hides the reason behind "all attempts failed"."""
+    cause = error.__cause__
+    while isinstance(cause, ExceptionGroup):
+        cause = cause.exceptions[0]
+    told = cause if isinstance(error, OSError) and isinstance(cause, OSError) else error
+    return getattr(told, "strerror", None) or str(told)
