@@ -97,7 +97,9 @@ class SupernodeEngine:
             report=self._report,
             count_drop=self._count_drop,
         )
-        self._observation = Observation(self._registry, self._send, self._count_drop)
+        self._observation = Observation(
+            self._registry, self._reception.guest, self._send, self._count_drop
+        )
 
     # Input.
 

@@ -1,8 +1,8 @@
 """Observation ports: where an edge pings to learn what its NAT makes of another destination.
 
-docs/protocol.md section 10.7. A ping under the session of a registered edge is answered with the
-endpoint it was seen from, and with nothing else: it never moves the edge, and the answer has no
-digest. Whatever else arrives is dropped.
+docs/protocol.md section 10.7. A ping under the session of an edge, registered or not yet, is
+answered with the endpoint it was seen from, and with nothing else: it never moves the edge, and the
+answer has no digest. Whatever else arrives is dropped.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from mesh.wire.datagram import is_transport_untrusted, peek_transport_untrusted
 from mesh.wire.inner import open_control_untrusted, wrap_control
 from mesh.wire.messages import Ping, Pong, decode_message, encode_message
 from supernode.origin import Origin
+from supernode.reception import Guest
 from supernode.registry import Registry
 
 
@@ -21,6 +22,7 @@ class Observation:
 
     Args:
         registry: who is registered.
+        find_guest: returns who is not, and has a session of this index of ours.
         send: takes what is to be sent.
         count_drop: told why a datagram came to nothing.
 
@@ -31,11 +33,13 @@ class Observation:
     def __init__(
         self,
         registry: Registry,
+        find_guest: Callable[[int], Guest | None],
         send: Callable[[OutgoingDatagrams], None],
         count_drop: Callable[[DropReason, int], None],
     ) -> None:
         self.ports: tuple[int, ...] = ()
         self._registry = registry
+        self._find_guest = find_guest
         self._send = send
         self._count_drop = count_drop
         self._others: dict[SocketId, SocketId] = {}
@@ -52,25 +56,40 @@ class Observation:
             self._others[one], self._others[other] = other, one
 
     def receive_untrusted(self, datagram: Buffer, origin: Origin, now: float) -> None:
-        """Answer a ping of a registered edge.
+        """Answer a ping of an edge.
 
         Raises:
             RemoteError: it does not verify or parse.
         """
         index = peek_transport_untrusted(datagram)[0] if is_transport_untrusted(datagram) else 0
         registration = self._registry.by_index(index)
-        if registration is None:
+        guest = self._find_guest(index)
+        if registration is not None:
+            ours, current = registration.session_of(index), registration.session
+        elif guest is not None and _may_ask(guest, origin):
+            ours = current = guest.session
+        else:
             self._count_drop(DropReason.UNKNOWN_SESSION, 1)
             return
-        session = registration.session_of(index)
-        if session.is_expired(now) or registration.session.is_expired(now):
+        if ours.is_expired(now) or current.is_expired(now):
             self._count_drop(DropReason.EXPIRED_SESSION, 1)
             return
-        message = decode_message(open_control_untrusted(session.open_untrusted(datagram)))
+        message = decode_message(open_control_untrusted(ours.open_untrusted(datagram)))
+        if guest is not None:
+            guest.messages_left -= 1
         if not isinstance(message, Ping):
             self._count_drop(DropReason.UNKNOWN_MESSAGE, 1)
             return
         answer = wrap_control(encode_message(Pong(message.token, origin.endpoint)))
-        sealed = registration.session.seal(answer)
+        sealed = current.seal(answer)
         socket = self._others[origin.socket] if message.other else origin.socket
         self._send(OutgoingDatagrams((sealed,), len(sealed), origin.endpoint, socket))
+
+
+def _may_ask(guest: Guest, origin: Origin) -> bool:
+    """Whether to look at what a guest sent from here.
+
+    It has proved nothing but that it receives at one address: answers that go to another one, or
+    more of them than it may ask for, would be turned on somebody.
+    """
+    return guest.messages_left > 0 and guest.origin.endpoint.host == origin.endpoint.host

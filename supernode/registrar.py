@@ -93,7 +93,8 @@ class Registrar:
 
     def handle_guest_ping(self, session: Session, origin: Origin, ping: Ping, now: float) -> None:
         """Tell an edge that has not registered where it is seen: it measures its way to us."""
-        self._tell(session, origin, Pong(ping.token, origin.endpoint, b""), now)
+        answer = Pong(ping.token, origin.endpoint, b"", self.probes)
+        self._tell(session, origin, answer, now)
 
     def handle_bad_request(self, session: Session, origin: Origin, now: float) -> None:
         """Tell a guest that what it sent is no registration that we understand."""

@@ -81,8 +81,9 @@ class CheckEngine:
     def _converse(self, target: Target, identity: Identity) -> Conversation:
         socket = udp_socket_for(target.endpoint)
 
-        def send(datagram: bytes, *, dont_fragment: bool = False) -> None:
-            self._send(datagram, target.endpoint, socket, dont_fragment=dont_fragment)
+        def send(datagram: bytes, *, port: int = 0, dont_fragment: bool = False) -> None:
+            to = Endpoint(target.endpoint.host, port) if port else target.endpoint
+            self._send(datagram, to, socket, dont_fragment=dont_fragment)
 
         return Conversation(
             target.endpoint,

@@ -1,7 +1,9 @@
 """A talk of somebody who is no member with a supernode; docs/protocol.md sections 5.2 and 10.5.
 
 Theory of operation. It finds out what one way to a supernode is like: whether anything is answered
-there, by whose key, how fast, from where we are seen, and how large a datagram may be.
+there, by whose key, how fast, how large a datagram may be, and from where we are seen by each of
+the supernode's ports. Its second observation port answers a ping to the first one before we have
+sent anything to it: whether that comes through shows what our NAT or firewall filters.
 
     HANDSHAKE ──response, right key──▶ GREETING ──first pong──▶ MEASURING ──all answered──▶ DONE
         │                                  │                        │           or given up  ▲
@@ -12,7 +14,7 @@ Everything sent is repeated a few times and then given up, so that a talk ends w
 
 import enum
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mesh.addresses import Endpoint
 from mesh.core.size_search import SizeSearch
@@ -23,7 +25,15 @@ from mesh.crypto.session import Session
 from mesh.crypto.suite import Suite
 from mesh.engine import Buffer, Entropy
 from mesh.wire.inner import open_control_untrusted, wrap_control
-from mesh.wire.messages import Ping, Pong, decode_message, encode_message, padded_ping
+from mesh.wire.messages import (
+    MAX_PROBES,
+    TOKEN_BYTES,
+    Ping,
+    Pong,
+    decode_message,
+    encode_message,
+    padded_ping,
+)
 
 INITIATION_INTERVALS: Final = (0.3, 0.5, 0.7, 1.0)
 """Seconds to wait after each initiation; an answer to any of them counts, however late."""
@@ -39,7 +49,6 @@ MAX_PATIENCE: Final = 0.7
 NO_WAY_ERRNOS: Final = frozenset({97, 99, 101})
 """EAFNOSUPPORT, EADDRNOTAVAIL, ENETUNREACH: trying again within seconds is of no use."""
 
-_TOKEN_BYTES: Final = 8
 _SEALED_BYTES: Final = 36  # transport header, inner header and tag around a message
 _UDP_HEADERS: Final = {False: 28, True: 48}  # by whether it is IPv6; IP header included
 
@@ -56,18 +65,32 @@ class Stage(enum.Enum):
 class Sender(Protocol):
     """Takes what is to be sent to the supernode."""
 
-    def __call__(self, datagram: bytes, *, dont_fragment: bool = False) -> None:
-        """Send it now."""
+    def __call__(self, datagram: bytes, *, port: int = 0, dont_fragment: bool = False) -> None:
+        """Send it now, to that port of the supernode or by default to the usual one."""
         ...
 
 
+class _Question(NamedTuple):
+    """What a ping is to find out.
+
+    Attributes:
+        size: of the IP packet, or 0 for any.
+        port: an observation port, or 0.
+        other: whether the other observation port is to answer.
+    """
+
+    size: int = 0
+    port: int = 0
+    other: bool = False
+
+
 class _Asked:
-    """A ping under way: of which size (IP packet; 0 for any), when and how often it was sent."""
+    """A ping under way: when it was sent first, and how often."""
 
-    __slots__ = ("sent_at", "size", "tries")
+    __slots__ = ("question", "sent_at", "tries")
 
-    def __init__(self, size: int, sent_at: float) -> None:
-        self.size = size
+    def __init__(self, question: _Question, sent_at: float) -> None:
+        self.question = question
         self.sent_at = sent_at
         self.tries = 1
 
@@ -90,6 +113,9 @@ class Conversation:
         is_key_right: whether that is the pinned one, None without a pin or an answer.
         rtt: the shortest round trip in seconds, None before the first.
         seen_as: where the supernode sees us.
+        observed: where its observation ports see us, in the order in which we sent to them first.
+        lets_in_strangers: whether what came from a port that we had not sent to reached us; None
+            where that was not tried.
         errno: why nothing can be sent there, 0 if something can.
     """
 
@@ -110,7 +136,10 @@ class Conversation:
         self.is_key_right: bool | None = None
         self.rtt: float | None = None
         self.seen_as: Endpoint | None = None
+        self.observed: list[Endpoint] = []
+        self.lets_in_strangers: bool | None = None
         self.errno = 0
+        self._probes: tuple[int, ...] = ()
         self.timer_at = 0.0
         self._pin = pin
         self._is_brief = is_brief
@@ -125,6 +154,7 @@ class Conversation:
         self._tries = 0
         self._asked: dict[bytes, _Asked] = {}
         self._sizes = SizeSearch()
+        self._round = 0
 
     @property
     def is_done(self) -> bool:
@@ -188,25 +218,35 @@ class Conversation:
         asked = self._asked.pop(message.token, None) if isinstance(message, Pong) else None
         if asked is None or not isinstance(message, Pong):
             return
-        if asked.size:
-            self._sizes.passed(asked.size)
-        elif asked.tries == 1:  # else nobody knows which of them was answered
-            self.rtt = min(now - asked.sent_at, self.rtt if self.rtt is not None else now)
-        if message.endpoint is not None:
-            self.seen_as = message.endpoint
+        self._learn(asked, message, now)
         if self.stage is Stage.GREETING:
             self._measure(now)
         elif not self._asked:
-            self._next_sizes(now)
+            self._next_round(now)
+
+    def _learn(self, asked: _Asked, pong: Pong, now: float) -> None:
+        question = asked.question
+        if question.size:
+            self._sizes.passed(question.size)
+        elif question.other:
+            self.lets_in_strangers = True
+        elif question.port:
+            if pong.endpoint is not None:
+                self.observed.append(pong.endpoint)
+        else:
+            if asked.tries == 1:  # else nobody knows which of them was answered
+                self.rtt = min(now - asked.sent_at, self.rtt if self.rtt is not None else now)
+            self.seen_as = pong.endpoint or self.seen_as
+            self._probes = self._probes or pong.probes
 
     def receive_too_large(self, datagram_bytes: int, now: float) -> None:
         """Learn that our own interface does not take a datagram of this size."""
         overhead = _UDP_HEADERS[self.endpoint.is_ipv6]
         for token, asked in list(self._asked.items()):
-            if asked.size >= datagram_bytes + overhead:
+            if asked.question.size >= datagram_bytes + overhead:
                 del self._asked[token]
         if self.stage is Stage.MEASURING and not self._asked:
-            self._next_sizes(now)
+            self._next_round(now)
 
     def receive_send_error(self, errno: int) -> None:
         """Learn that the kernel sends nothing there."""
@@ -231,7 +271,7 @@ class Conversation:
                     self.stage = Stage.DONE
                     return
                 self._send(self._confirmation)
-                self._ask(0, now)
+                self._ask(_Question(), now)
                 self.timer_at = now + GREETING_INTERVALS[self._tries]
                 self._tries += 1
             case Stage.MEASURING:
@@ -250,15 +290,32 @@ class Conversation:
         self.stage = Stage.MEASURING
         self._asked.clear()
         for _ in range(RTT_PINGS):
-            self._ask(0, now)
-        self._next_sizes(now)
+            self._ask(_Question(), now)
+        self._next_round(now)
 
-    def _next_sizes(self, now: float) -> None:
+    def _next_round(self, now: float) -> None:
+        """Ask what is still to be asked, now that all of the round before has come to an end."""
         for size in self._sizes.next_round():
-            self._ask(size, now)
+            self._ask(_Question(size), now)
+        self._round += 1
+        if len(self._probes) == MAX_PROBES:
+            self._observe(self._probes[0], self._probes[1], now)
         self.timer_at = now + self._patience()
         if not self._asked:
             self.stage = Stage.DONE
+
+    def _observe(self, one: int, other: int, now: float) -> None:
+        """Ask the first observation port, and the second one only where it can say something.
+
+        A Linux router that rejects what comes in takes the answer of the second one for its own,
+        and what we then send there ourselves gets another port: as if it gave everybody another.
+        """
+        if self._round == 1:
+            self.lets_in_strangers = False
+            self._ask(_Question(port=one), now)
+            self._ask(_Question(port=one, other=True), now)
+        elif self._round == 2 and self.observed and self.observed[0] != self.seen_as:
+            self._ask(_Question(port=other), now)
 
     def _patience(self) -> float:
         return max(ASK_PATIENCE, min(MAX_PATIENCE, 4 * (self.rtt or 0.0)))
@@ -269,21 +326,22 @@ class Conversation:
                 del self._asked[token]
             else:
                 asked.tries += 1
-                self._ping(token, asked.size)
+                self._ping(token, asked.question)
         self.timer_at = now + self._patience()
         if not self._asked:
-            self._next_sizes(now)
+            self._next_round(now)
 
-    def _ask(self, size: int, now: float) -> None:
-        token = self._entropy(_TOKEN_BYTES)
-        self._asked[token] = _Asked(size, now)
-        self._ping(token, size)
+    def _ask(self, question: _Question, now: float) -> None:
+        token = self._entropy(TOKEN_BYTES)
+        self._asked[token] = _Asked(question, now)
+        self._ping(token, question)
 
-    def _ping(self, token: bytes, size: int) -> None:
+    def _ping(self, token: bytes, question: _Question) -> None:
         if self._session is None:
             return
-        ping = Ping(token)
+        size, port, other = question
+        ping = Ping(token, other=other)
         if size:
             ping = padded_ping(token, size - _UDP_HEADERS[self.endpoint.is_ipv6] - _SEALED_BYTES)
         sealed = self._session.seal(wrap_control(encode_message(ping)))
-        self._send(sealed, dont_fragment=bool(size))
+        self._send(sealed, port=port, dont_fragment=bool(size))

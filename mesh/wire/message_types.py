@@ -173,11 +173,13 @@ class Pong:
         token: 8 bytes, those of the ping.
         endpoint: the source that the ping was seen from, None where it came relayed.
         digest: 8 bytes from a supernode, none from an edge.
+        probes: observation ports (section 10.7), two or none; told to who has not registered.
     """
 
     token: bytes
     endpoint: Endpoint | None
     digest: bytes = b""
+    probes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ _AES = Field("aes", Boolean())
 _U16 = Unsigned("u16", 16)
 _U32 = Unsigned("u32", 32)
 _PORT = Unsigned("u16 > 0", 16, minimum=1)
+_PROBES = Field("probes", Optional(ListOf(_PORT, MAX_PROBES), ()))
 
 MEMBER = Record(
     "member",
@@ -153,7 +154,7 @@ SCHEMAS = (
             _ADDRESS,
             Field("members", _U32),
             _DIGEST,
-            Field("probes", Optional(ListOf(_PORT, MAX_PROBES), ())),
+            _PROBES,
         ),
     ),
     Record(
@@ -196,6 +197,7 @@ SCHEMAS = (
             _TOKEN,
             Field("endpoint", EndpointBytes(may_be_empty=True, may_lack_port=True)),
             Field("digest", Binary((0, DIGEST_BYTES))),
+            _PROBES,
         ),
     ),
     Record(

@@ -3,6 +3,7 @@
 from mesh.addresses import Endpoint
 from mesh.wire.datagram import DatagramType
 from mesh.wire.messages import Leave, Lookup, Ping, Pong, Registered
+from supernode.reception import MAX_GUEST_MESSAGES
 from tests.supernode.bench import Bench, ScriptedEdge, Sent, is_within_limit
 
 PORTS = (7779, 7780)
@@ -93,3 +94,41 @@ def test_a_replayed_ping_is_not_answered() -> None:
     assert bench.receive(ping, MAPPED, ONE)
     assert not bench.receive(ping, Endpoint("203.0.113.9", 9), ONE)
     assert bench.drops["replayed"] == 1
+
+
+def test_a_guest_is_told_of_the_ports_and_may_ask_there_from_its_address() -> None:
+    bench = observed_bench()
+    edge = bench.edge()
+    edge.shake()
+    assert edge.ping().probes == PORTS
+    elsewhere = Endpoint(edge.endpoint.host, 61000)
+    ping = edge.seal(Ping(b"12345678", other=True))
+    sent = bench.receive(ping, elsewhere, ONE)
+    assert [(each.destination, each.socket) for each in sent] == [(elsewhere, OTHER)]
+    assert is_within_limit(sent, len(ping))
+    assert pong_in(edge, sent) == Pong(b"12345678", elsewhere)
+
+
+def test_a_guest_cannot_turn_answers_on_another_address() -> None:
+    bench = observed_bench()
+    edge = bench.edge()
+    edge.shake()
+    assert not bench.receive(edge.seal(Ping(b"12345678")), Endpoint("203.0.113.7", 61000), ONE)
+    assert bench.drops == {"unknown_session": 1}
+
+
+def test_a_guest_may_ask_there_no_more_often_than_elsewhere() -> None:
+    bench = observed_bench()
+    edge = bench.edge()
+    edge.shake()
+    forged = b"\x04\0\0\0" + edge.seal(Ping(b"12345678"))[4:8] + bytes(60)
+    for _ in range(MAX_GUEST_MESSAGES):
+        bench.receive(forged, edge.endpoint, ONE)  # costs the guest nothing
+        assert bench.receive(edge.seal(Ping(b"12345678")), edge.endpoint, ONE)
+    assert not bench.receive(edge.seal(Ping(b"12345678")), edge.endpoint, ONE)
+    assert edge.say(Ping(b"12345678")) == []
+
+
+def test_a_registered_edge_is_told_of_the_ports_once() -> None:
+    edge = observed_bench().registered()
+    assert edge.ping().probes == ()

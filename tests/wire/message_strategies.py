@@ -94,7 +94,11 @@ BY_CLASS = {
     Shutdown: st.just(Shutdown()),
     Ping: st.builds(Ping, token=DIGEST, pad=st.binary(max_size=8890), other=st.booleans()),
     Pong: st.builds(
-        Pong, token=DIGEST, endpoint=st.none() | ENDPOINT, digest=st.just(b"") | DIGEST
+        Pong,
+        token=DIGEST,
+        endpoint=st.none() | ENDPOINT,
+        digest=st.just(b"") | DIGEST,
+        probes=st.lists(st.integers(1, 2**16 - 1), max_size=2).map(tuple),
     ),
     Hello: st.builds(
         Hello,
