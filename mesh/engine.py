@@ -150,6 +150,21 @@ class FrameEngine(Engine, Protocol):
         """
         ...
 
+    def receive_unreachable(
+        self, socket: SocketId, destination: Endpoint, quoted: bytes, now: float
+    ) -> None:
+        """Learn that a router or host sent ICMP: a datagram for ``destination`` was not delivered.
+
+        ``quoted`` is the beginning of its payload, or all of it. Anybody can forge this.
+        """
+        ...
+
+    def receive_unsent(
+        self, socket: SocketId, destination: Endpoint, datagrams: list[bytes], now: float
+    ) -> None:
+        """Take back the datagrams of a refused send, right after `receive_send_error`."""
+        ...
+
     def frames_to_write(self) -> list[FrameIovec]:
         """Return, and forget, what is to be written to the TAP."""
         ...

@@ -31,6 +31,7 @@ PLAIN_VNET_HEADER = bytes(VNET_HEADER_BYTES)
 MAX_BATCH_BYTES = 65507
 COALESCE_PROBABILITY = 0.7
 EARLY_TIMER_PROBABILITY = 0.03
+QUOTED_BYTES = 520  # what a Linux router quotes of a UDP payload
 WAKE_UP_WITHIN = 0.0001  # s; what arrives meanwhile is handed over together
 MAX_TIMER_CALLS_PER_SECOND = 2000  # fifty peers at their liveliest need some 500
 
@@ -97,6 +98,15 @@ class VirtualDriver:
         if not self._inbox:
             self._clock.after(self._dice.uniform(0, WAKE_UP_WITHIN), self._wake_up)
         self._inbox.append(packet)
+
+    def receive_refusal(self, packet: Packet) -> None:
+        """Tell an edge of an ICMP error; a supernode does not ask for them."""
+        receive = getattr(self.engine, "receive_unreachable", None)
+        if receive is not None and self._is_running:
+            is_ipv6 = packet.destination.is_ipv6
+            socket = WellKnownSocket.UDP_IPV6 if is_ipv6 else WellKnownSocket.UDP_IPV4
+            quoted = packet.payload[:QUOTED_BYTES]
+            self.step(lambda now: receive(socket, packet.destination, quoted, now))
 
     def crash(self) -> None:
         """Stop without a word, as kill -9 does."""
@@ -179,12 +189,15 @@ class VirtualDriver:
         self._drain_events()
         refused = self._drain_datagrams()
         self._drain_frames()
-        for batch, error in refused:
+        for batch, error, unsent in refused:
             where, now = (batch.socket, Endpoint(*batch.destination)), self._now()
             if isinstance(error, TooLargeError):
                 self.engine.receive_too_large(*where, batch.segment_bytes, now)
             else:
                 self.engine.receive_send_error(*where, error.number, now)
+                receive = getattr(self.engine, "receive_unsent", None)
+                if receive is not None:
+                    receive(*where, unsent, now)
         if refused:
             self._drain()
 
@@ -193,7 +206,7 @@ class VirtualDriver:
             self.events.append((self._clock.now, event))
             self._on_event(event)
 
-    def _drain_datagrams(self) -> list[tuple[OutgoingDatagrams, SendError]]:
+    def _drain_datagrams(self) -> list[tuple[OutgoingDatagrams, SendError, list[bytes]]]:
         refused = []
         for batch in self.engine.datagrams_to_send():
             content = b"".join(batch.buffers)
@@ -213,7 +226,9 @@ class VirtualDriver:
                         dont_fragment=batch.dont_fragment,
                     )
             except SendError as error:
-                refused.append((batch, error))
+                size = batch.segment_bytes
+                unsent = [content[at : at + size] for at in range(0, len(content), size)]
+                refused.append((batch, error, unsent))
         return refused
 
     def _drain_frames(self) -> None:

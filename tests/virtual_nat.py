@@ -147,6 +147,12 @@ class NatRouter:
         elif packet.destination.host not in self.inside_port.addresses:
             self.outside_port.send(packet._replace(source=self._translate_outbound(packet)))
 
+    def receive_refusal(self, packet: Packet, port: Port) -> None:  # noqa: ARG002 - Node
+        """Translate an ICMP error back, and what it quotes."""
+        mapping = self._by_port.get(packet.source.port)
+        if mapping is not None:
+            self.lan.refuse(packet._replace(source=mapping.inside), self.inside_port)
+
     def _translate_outbound(self, packet: Packet) -> Endpoint:
         key = (packet.source, self._mapping_key(packet))
         mapping = self._by_inside.get(key)
@@ -248,6 +254,10 @@ class Firewall:
         lan.gateways[network.version == 6] = self.inside_port
         self._clock = clock
         self._flows: dict[tuple[Endpoint, Endpoint], float] = {}
+
+    def receive_refusal(self, packet: Packet, port: Port) -> None:  # noqa: ARG002 - Node
+        """Pass an ICMP error on."""
+        self.lan.refuse(packet, self.inside_port)
 
     def flush(self) -> None:
         """Forget all flows."""

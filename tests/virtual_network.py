@@ -111,6 +111,10 @@ class Node(Protocol):
         """Take a packet that arrived on ``port``."""
         ...
 
+    def receive_refusal(self, packet: Packet, port: "Port") -> None:
+        """Take the ICMP error about a packet that left by ``port``, which it quotes."""
+        ...
+
 
 @dataclass(eq=False, slots=True)
 class Port:
@@ -141,6 +145,7 @@ class Segment:
 
     Attributes:
         blocked: pairs of addresses, source and destination, between which nothing passes.
+        rejects: whether senders are told of it by ICMP.
     """
 
     name: str
@@ -152,6 +157,7 @@ class Segment:
     too_large: int = 0
     gateways: dict[bool, Port] = field(default_factory=dict)
     blocked: set[tuple[str, str]] = field(default_factory=set)
+    rejects: bool = False
     _owners: dict[str, Port] = field(default_factory=dict)
     _routes: list[tuple[IpNetwork, Port]] = field(default_factory=list)
     _hosts_given: int = 1
@@ -186,6 +192,13 @@ class Segment:
         """Let nothing pass between two addresses, either way."""
         self.blocked |= {(left, right), (right, left)}
 
+    def refuse(self, packet: Packet, teller: Port) -> None:
+        """Carry an ICMP error from ``teller`` to where the packet that it quotes came from."""
+        receiver = self._port_towards(packet.source.host, teller)
+        if receiver is not None:
+            delay = teller.conditions.latency + receiver.conditions.latency
+            self.clock.after(delay, lambda: receiver.node.receive_refusal(packet, receiver))
+
     def free_addresses(self) -> list[str]:
         """Return the next unused address of each network of the segment."""
         self._hosts_given += 1
@@ -196,6 +209,9 @@ class Segment:
         for tap in self.taps:
             tap(self.clock.now, self, packet)
         if (packet.source.host, packet.destination.host) in self.blocked:
+            if self.rejects:
+                delay = 2 * sender.conditions.latency
+                self.clock.after(delay, lambda: sender.node.receive_refusal(packet, sender))
             return
         receiver = self._port_towards(packet.destination.host, sender)
         if receiver is None:
@@ -252,6 +268,10 @@ class Application(Protocol):
         """Take a datagram."""
         ...
 
+    def receive_refusal(self, packet: Packet) -> None:
+        """Take the ICMP error about a datagram that was sent, which it quotes."""
+        ...
+
 
 class SendError(Exception):
     """The host's kernel refuses to send."""
@@ -263,6 +283,12 @@ class NoRouteError(SendError):
     """The host has no address of the family it would have to send from."""
 
     number = errno.ENETUNREACH
+
+
+class NotPermittedError(SendError):
+    """A firewall on the machine refuses."""
+
+    number = errno.EPERM
 
 
 class TooLargeError(SendError):
@@ -277,12 +303,14 @@ class Host:
     Attributes:
         ports: its interfaces; the first one of a family is the default route.
         blocks_udp: a firewall on the machine drops all UDP, both ways.
+        refused: addresses to which a firewall on the machine lets nothing out.
     """
 
     def __init__(self, name: str, clock: VirtualClock) -> None:
         self.name = name
         self.ports: list[Port] = []
         self.blocks_udp = False
+        self.refused: set[str] = set()
         self._clock = clock
         self._applications: dict[tuple[bool, int], Application] = {}
         self._next_port = 40000
@@ -346,6 +374,8 @@ class Host:
         route = self._routes[destination.host]
         if route is None:
             raise NoRouteError(f"{self.name} cannot reach {destination}")
+        if destination.host in self.refused:
+            raise NotPermittedError(f"the firewall of {self.name} refuses {destination}")
         if self.blocks_udp:
             return
         port, source = route
@@ -362,6 +392,12 @@ class Host:
         """Take a packet off a segment."""
         if packet.destination.host in self.addresses() and not self.blocks_udp:
             self._deliver(packet)
+
+    def receive_refusal(self, packet: Packet, port: Port) -> None:  # noqa: ARG002 - Node
+        """Tell whoever sent a packet that it was refused."""
+        application = self._applications.get((packet.source.is_ipv6, packet.source.port))
+        if application is not None:
+            application.receive_refusal(packet)
 
     def _deliver(self, packet: Packet) -> None:
         key = (packet.destination.is_ipv6, packet.destination.port)

@@ -182,6 +182,9 @@ class Attacker:
         """Keep what was answered."""
         self.received.append(packet)
 
+    def receive_refusal(self, packet: Packet) -> None:
+        """Do not care."""
+
 
 class Talker:
     """A UDP socket on a host that keeps what it receives."""
@@ -194,6 +197,9 @@ class Talker:
     def receive_packet(self, packet: Packet) -> None:
         """Keep a datagram."""
         self.received.append(packet)
+
+    def receive_refusal(self, packet: Packet) -> None:
+        """Do not care."""
 
     def send(
         self,

@@ -17,6 +17,7 @@ from mesh.core.supernodes import Supernodes
 from mesh.core.switch import Switch
 from mesh.core.tap_port import TapPort
 from mesh.core.timers import Timer
+from mesh.core.undelivered import Undelivered
 from mesh.engine import Buffer, Entropy, FrameIovec, OutgoingDatagrams, ReceivedDatagrams, SocketId
 from mesh.events import DropReason, Event
 from mesh.snapshots import EdgeView, FdbView, PeerView
@@ -45,6 +46,7 @@ class EdgeEngine:
         self._peers = PeerTable(context, self._supernodes, self._local, self._switch)
         self._tap = TapPort(context, self._switch, self._peers)
         self._reception = Reception(context, self._supernodes, self._peers, self._local, self._tap)
+        self._undelivered = Undelivered(context, self._supernodes, self._peers)
         self._last_via = Via(0, Endpoint("", 0))
         context.timers.set(Timer.MAC_AGING, None, now + MAC_SWEEP_INTERVAL)
 
@@ -117,6 +119,20 @@ class EdgeEngine:
         for peer in self._peers:
             if peer.paths.find(via) is not None:
                 peer.send_failed(via, now)
+
+    def receive_unreachable(
+        self, socket: SocketId, destination: Endpoint, quoted: bytes, now: float
+    ) -> None:
+        """Learn that ICMP, which may be forged, calls a destination unreachable: doubt the path."""
+        via = Via(socket, Endpoint(*destination[:2]))
+        self._undelivered.receive_unreachable_untrusted(via, quoted, now)
+
+    def receive_unsent(
+        self, socket: SocketId, destination: Endpoint, datagrams: list[bytes], now: float
+    ) -> None:
+        """Take back what a refused send held: frames in it take another way at once."""
+        via = Via(socket, Endpoint(*destination[:2]))
+        self._undelivered.receive_unsent(via, datagrams, now)
 
     def receive_too_large(
         self, socket: SocketId, destination: Endpoint, datagram_bytes: int, now: float

@@ -47,6 +47,7 @@ class Path:
         kept_until: until when one in doubt is not left for another direct one.
         is_down: whether it is a relay whose supernode has stopped answering us.
         is_questioned: whether the peer has shown doubt: only a pong counts, until the next one.
+        lost_at: when the kernel refused to send by it, though it had been proved.
         outstanding: when each ping left that may still be answered, by token.
         preference: see `preference_of`.
     """
@@ -63,6 +64,7 @@ class Path:
         "last_heard_at",
         "last_ping_at",
         "last_pong_at",
+        "lost_at",
         "next_ping_at",
         "outstanding",
         "preference",
@@ -90,6 +92,7 @@ class Path:
         self.kept_until = -math.inf
         self.is_down = False
         self.is_questioned = False
+        self.lost_at = -math.inf
         self.in_round = 0  # how many of PROBE_OFFSETS have been used
         self.outstanding: dict[bytes, float] = {}
         self.preference = preference_of(via)

@@ -44,6 +44,8 @@ ROUND_INTERVAL_MIN = 10.0  # s between rounds that a peer's hellos can cause
 UNPROVED_PING_BURST = 48.0  # a peer may name whom it likes: what we send there has a budget
 UNPROVED_PING_RATE = 4.0  # 1/s
 UNPROVED_PING_DELAY = 0.5  # s; when the budget is used up
+JUST_NOW = 0.1  # s
+REFUSAL_INTERVAL = 1.0  # s between doubts that ICMP can cause; what was under way comes back sooner
 SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
 
 
@@ -230,9 +232,30 @@ class PathTable:
         if path is not None and path.is_validated:
             path.is_validated = False
             path.last_pong_at = path.last_heard_at = -math.inf
+            path.lost_at = now
             path.in_round = 0
             path.next_ping_at = now + PING_RETRY_INTERVAL
             self._choose(now)
+
+    def has_just_lost(self, via: Via, now: float) -> bool:
+        """Whether a way that carried frames was withdrawn this very moment."""
+        path = self._direct.get(via)
+        return path is not None and now - path.lost_at < JUST_NOW
+
+    def refused(self, via: Via, now: float) -> bool:
+        """Take in an ICMP error about this way, which anybody may have forged: doubt it.
+
+        Returns:
+            Whether what was sent by this way alone may have been lost.
+        """
+        path = self._direct.get(via)
+        if path is None or not path.is_validated:
+            return False
+        is_recent = now - path.doubted_at < REFUSAL_INTERVAL
+        if not path.is_in_doubt and not is_recent:
+            self._doubt(path, now, patience=trust.DOUBT_PATIENCE)
+            return True
+        return path.is_in_doubt and is_recent
 
     def distrust(self, now: float) -> None:
         """React to a hint that something is wrong: ping every path in use at once."""
@@ -369,19 +392,15 @@ class PathTable:
 
     def _refresh(self, now: float) -> tuple[Via, ...]:
         active = self.active
+        self._vias = self.ways(now)
         if active is None:
-            self._vias = ()
             self.fresh_until = math.inf
             return ()
-        self._vias = (active.via,)
         self.fresh_until = now + PING_RETRY_INTERVAL
         if self._has_spare(active):
             if active.is_trusted(now):
                 trusted_until = active.last_pong_at + TRUST_LIFETIME
                 self.fresh_until = min(trusted_until, trust.look_again_at(active, now))
-            else:
-                second = self._second_to(active, may_relay=self._may_relay)
-                self._vias = (active.via,) if second is None else (active.via, second.via)
             if trust.wants_asking(active, now):
                 active.next_ping_at = now
         if active.unanswered == 0:
@@ -389,6 +408,16 @@ class PathTable:
             soonest = max(now, active.last_ping_at + HEARTBEAT_INTERVAL)
             active.next_ping_at = min(active.next_ping_at, soonest)
         return self._vias
+
+    def ways(self, now: float) -> tuple[Via, ...]:
+        """Return the ways that frames take; unlike `vias` this does not count as using them."""
+        active = self.active
+        if active is None:
+            return ()
+        if active.is_trusted(now):
+            return (active.via,)
+        second = self._second_to(active, may_relay=self._may_relay)
+        return (active.via,) if second is None else (active.via, second.via)
 
     def _second_to(self, active: Path, *, may_relay: bool = True) -> Path | None:
         """Return what takes copies while ``active`` is in doubt.

@@ -426,6 +426,17 @@ class Peer:
         self.reschedule_probe(now)
         self._report_path()
 
+    def refused(self, via: Via, now: float) -> bool:
+        """Doubt a way of which ICMP says that it is closed; see `PathTable.refused`."""
+        may_be_lost = self.paths.refused(via, now)
+        self.reschedule_probe(now)
+        return may_be_lost
+
+    def has_sealed_untrusted(self, datagram: bytes) -> bool:
+        """Whether this is, whole and unchanged, a datagram that we have sealed for the peer."""
+        session = self.sessions.current
+        return session is not None and session.has_sealed_untrusted(datagram)
+
     def _report_path(self) -> None:
         active = self.paths.active
         kind = PathKind.NONE if active is None else active.kind

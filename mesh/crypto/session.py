@@ -84,6 +84,7 @@ class Session:
     __slots__ = (
         "_decrypt",
         "_decrypt_into",
+        "_decrypt_own",
         "_encrypt",
         "_encrypt_into",
         "_open_prefix",
@@ -127,6 +128,7 @@ class Session:
         # Bound methods: looking them up anew costs 0.05 µs per datagram.
         self._encrypt = seal_aead.encrypt
         self._encrypt_into = seal_aead.encrypt_into
+        self._decrypt_own = seal_aead.decrypt
         open_aead = suite.aead(open_key)
         self._decrypt = open_aead.decrypt
         self._decrypt_into = open_aead.decrypt_into
@@ -185,6 +187,17 @@ class Session:
         self.sent_datagrams = counter + 1
         header = _HEADER.pack(self._seal_prefix, counter)
         return header + self._encrypt(header[_NONCE], plaintext, _PREFIX)
+
+    def has_sealed_untrusted(self, datagram: bytes) -> bool:
+        """Whether a datagram that somebody brings back is one that this session has sealed."""
+        header, sealed = datagram[:TRANSPORT_HEADER_BYTES], datagram[TRANSPORT_HEADER_BYTES:]
+        if len(sealed) < TAG_BYTES or not header.startswith(self._seal_prefix):
+            return False
+        try:
+            self._decrypt_own(header[_NONCE], sealed, _PREFIX)
+        except InvalidTag:
+            return False
+        return True
 
     # Hot path.
     def seal_into(self, out: memoryview, plaintext: Buffer) -> int:

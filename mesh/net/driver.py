@@ -34,9 +34,10 @@ T = TypeVar("T")
 OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 """What to do about one event; called from a task of the driver, one event at a time, in order."""
 
-SendErrors: TypeAlias = dict[tuple[SocketId, Endpoint, int], int]
-"""The errno of what could not be sent, by socket, destination and, where a datagram that nobody may
-fragment was larger than the interface takes, its bytes; else 0."""
+SendErrors: TypeAlias = dict[tuple[SocketId, Endpoint, int], tuple[int, list[bytes]]]
+"""The errno of what could not be sent, and copies of the datagrams where frames may be in them, by
+socket, destination and, where a datagram that nobody may fragment was larger than the interface
+takes, its bytes; else 0."""
 
 BYTES_PER_WAKEUP: Final = 256 * 1024
 """Bytes read of one source before all others, timers included, get their turn: 32 super-frames, or
@@ -47,6 +48,9 @@ GOODBYE_TIMEOUT: Final = 2.0
 
 FIRST_ADDED_SOCKET_ID: Final = 1000
 """Numbers below are for the sockets that a driver is made with."""
+
+MAX_UNSENT: Final = 64
+"""Datagrams of refused sends for one destination; one batch more at most is given back."""
 
 _ERROR_ROUNDS: Final = 3
 
@@ -93,6 +97,8 @@ class Driver:
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
         self._tap = tap
         self._frame_engine = cast("FrameEngine", engine) if tap is not None else None
+        for port in self._ports.values():
+            self._prepare(port)
         self._on_event = on_event
         self._store_first = store_first
         self._data_loop: DataLoop | None = None
@@ -142,8 +148,14 @@ class Driver:
     def add_port(self, port: Port) -> None:
         """Own one more port from now on, under a number that no other has; not before `run`."""
         self._ports[port.socket_id] = port
+        self._prepare(port)
         if self._nursery is not None:
             self._nursery.start_soon(self._read_socket, port)
+
+    def _prepare(self, port: Port) -> None:
+        """Have ICMP errors told where paths depend on it; a supernode's edges fall silent."""
+        if self._frame_engine is not None and isinstance(port, UdpPort):
+            port.hear_icmp()
 
     def remove_port(self, socket_id: SocketId) -> None:
         """Close a port that the engine does not need any more; harmless the second time."""
@@ -256,6 +268,8 @@ class Driver:
                 count_error(self.counters.receive_errors, error)
                 continue
             if batch is None:
+                if not reads and isinstance(port, UdpPort) and port.hears_icmp:
+                    self._take_unreachable(port)  # what else made it readable?
                 return reads
             self.counters.datagram_batches_received += 1
             bytes_left -= len(batch.buffer)
@@ -263,6 +277,15 @@ class Driver:
                 self._engine.receive_datagrams(batch, trio.current_time())
                 self._drain()
         return limit
+
+    def _take_unreachable(self, port: UdpPort) -> None:
+        if self._frame_engine is None:
+            return
+        for destination, number, quoted in port.take_unreachable():
+            count_error(self.counters.receive_errors, OSError(number, ""))
+            now = trio.current_time()
+            self._frame_engine.receive_unreachable(port.socket_id, destination, quoted, now)
+            self._drain()
 
     # Output
 
@@ -274,11 +297,13 @@ class Driver:
             if not errors:
                 break
             now = trio.current_time()
-            for (socket, destination, too_large), number in errors.items():
+            for (socket, destination, too_large), (number, unsent) in errors.items():
                 if too_large:
                     self._engine.receive_too_large(socket, destination, too_large, now)
-                else:
-                    self._engine.receive_send_error(socket, destination, number, now)
+                    continue
+                self._engine.receive_send_error(socket, destination, number, now)
+                if self._frame_engine is not None:
+                    self._frame_engine.receive_unsent(socket, destination, unsent, now)
         timer_at = self._engine.next_timer_at()
         if timer_at < self._timer.deadline:  # noqa: PLR1730 - setting it costs more than asking
             self._timer.deadline = timer_at  # a later one is found out when this one rings
@@ -345,10 +370,13 @@ class Driver:
         self, errors: SendErrors, batch: OutgoingDatagrams, error: OSError
     ) -> None:
         if batch.dont_fragment and error.errno == errno.EMSGSIZE:  # what it was sent to find out
-            errors[batch.socket, batch.destination, batch.segment_bytes] = errno.EMSGSIZE
+            errors[batch.socket, batch.destination, batch.segment_bytes] = errno.EMSGSIZE, []
             return
         name = count_error(self.counters.send_errors, error)
-        errors[batch.socket, batch.destination, 0] = error.errno or errno.EIO
+        key = batch.socket, batch.destination, 0
+        _, unsent = errors.setdefault(key, (error.errno or errno.EIO, []))
+        if self._frame_engine is not None and len(unsent) < MAX_UNSENT:
+            unsent += _cut(batch)
         if error.errno == errno.ENOTCONN:  # every stream ends one day
             return
         self._log_rarely(
@@ -405,6 +433,12 @@ def _no_such_socket(socket: SocketId) -> OSError:
     if socket >= FIRST_ADDED_SOCKET_ID:
         return OSError(errno.ENOTCONN, "the stream has ended")
     return OSError(errno.EAFNOSUPPORT, "no such socket")  # the machine does not have the family
+
+
+def _cut(batch: OutgoingDatagrams) -> list[bytes]:
+    """Copy lent datagrams, one by one."""
+    joined, size = b"".join(batch.buffers), batch.segment_bytes
+    return [joined[start : start + size] for start in range(0, len(joined), size)]
 
 
 def _kept(datagrams: list[OutgoingDatagrams]) -> list[OutgoingDatagrams]:

@@ -14,6 +14,7 @@ from mesh.addresses import Endpoint
 from mesh.constants import BASE_DATAGRAM_BYTES
 from mesh.engine import Buffer, OutgoingDatagrams, ReceivedDatagrams, SocketId, WellKnownSocket
 from mesh.errors import ConfigError
+from mesh.net.unreachable import Unreachable, queue_errors, take_errors_untrusted
 
 RECEIVE_BUFFER_BYTES = 65536
 """Room for the largest datagram, so that none is ever truncated."""
@@ -60,12 +61,14 @@ class UdpPort:
         has_gso: whether batches leave in one system call (UDP_SEGMENT); false from the first
             refusal on that is not about the size of the datagrams.
         has_gro: whether they arrive in one (UDP_GRO).
+        hears_icmp: whether `hear_icmp` was called.
     """
 
     def __init__(self, bound: socket.socket, socket_id: SocketId, *, offload: bool = False) -> None:
         """Wrap a bound, non-blocking datagram socket and own it from now on."""
         self.has_gso = offload and _has_gso(bound)
         self.has_gro = offload and _turn_gro_on(bound)
+        self.hears_icmp = False
         self.socket_id = socket_id
         self._socket = bound
         self._is_ipv6 = bound.family == socket.AF_INET6
@@ -102,12 +105,28 @@ class UdpPort:
                 ancillary = []
         except BlockingIOError:
             return None
+        except OSError:
+            if self.hears_icmp:
+                return None  # it is in the queue as well
+            raise
         segment_bytes = length
         if ancillary and ancillary[0][1] == _UDP_GRO:  # nothing else was asked for
             (segment_bytes,) = _GRO_SIZE.unpack_from(ancillary[0][2])
         # The same object for the same source: making an Endpoint costs four times the look-up.
         source = self._endpoints.get(address) or self._endpoint_of(address)
         return ReceivedDatagrams(buffer[:length], segment_bytes, source, self.socket_id)
+
+    def hear_icmp(self) -> None:
+        """Collect what ICMP says of earlier sends, for `take_unreachable`.
+
+        The socket is readable from then on while there is some, though there may be no datagram.
+        """
+        queue_errors(self._socket)
+        self.hears_icmp = True
+
+    def take_unreachable(self) -> list[Unreachable]:
+        """Return what ICMP says of earlier sends; nobody has authenticated it."""
+        return take_errors_untrusted(self._socket)
 
     def send(self, batch: OutgoingDatagrams) -> None:
         """Send the datagrams of ``batch``, in order.
@@ -116,6 +135,18 @@ class UdpPort:
             BlockingIOError: the socket's buffer is full; the rest of the batch was not sent.
             OSError: the kernel refuses; the rest of the batch was not sent.
         """
+        # Hot path.
+        try:
+            self._send(batch)
+        except BlockingIOError:
+            raise
+        except OSError:
+            if not self.hears_icmp:
+                raise
+            # The kernel reports ICMP by failing the next send, whatever its destination, once.
+            self._send(batch)
+
+    def _send(self, batch: OutgoingDatagrams) -> None:
         # Hot path.
         buffers, segment_bytes, destination, _, ttl, dont_fragment = batch
         address: _SocketAddress = destination

@@ -224,3 +224,14 @@ def test_no_key_is_shown_or_kept() -> None:
     assert KEY_TO_BOB not in kept
     assert KEY_TO_ALICE not in kept
     assert repr(alice) == "<Session 0xa11ce001 AESGCM_SHA256 sent=0>"
+
+
+def test_a_session_knows_its_own_datagrams_again() -> None:
+    ours, theirs = make_sessions()
+    datagram = ours.seal(b"frame")
+    assert ours.has_sealed_untrusted(datagram)
+    assert not theirs.has_sealed_untrusted(datagram)
+    assert not ours.has_sealed_untrusted(theirs.seal(b"frame"))
+    for end in range(len(datagram)):
+        assert not ours.has_sealed_untrusted(datagram[:end])
+    assert not ours.has_sealed_untrusted(datagram[:-1] + bytes([datagram[-1] ^ 1]))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.events import PathChanged
+from mesh.events import PathChanged, PathKind
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_nat import PORT_RESTRICTED
 from tests.virtual_network import LinkConditions
@@ -59,6 +59,43 @@ def test_a_path_that_is_closed_silently_costs_about_a_second(
     lost = pings.stop()
     assert 0 < len(lost) <= allowed / INTERVAL
     assert pings.returned_after(closed_at) <= allowed
+    world.check_frames()
+
+
+def test_a_path_that_a_router_closes_with_icmp_loses_nothing(world: World) -> None:
+    a, b = homes(world)
+    pings = Pings(world, a, b)
+    world.run_for(5)
+    world.internet.rejects = True
+    block(world, a, b)
+    world.run_for(30)
+    assert pings.stop() == []
+    assert a.path_kind(b) is b.path_kind(a) is PathKind.RELAY
+    world.check_frames()
+
+
+def test_a_path_that_our_own_firewall_closes_loses_nothing(world: World) -> None:
+    a, b = homes(world)
+    pings = Pings(world, a, b)
+    world.run_for(5)
+    a.host.refused.add(public_address(a, b))
+    world.run_for(10)
+    assert pings.stop() == []
+    assert a.path_kind(b) is PathKind.RELAY
+    world.check_frames()
+
+
+def test_a_path_that_opens_again_is_taken_without_loss(world: World) -> None:
+    a, b = homes(world)
+    world.internet.rejects = True
+    block(world, a, b)
+    pings = Pings(world, a, b)
+    world.run_for(40)
+    assert a.path_kind(b) is PathKind.RELAY
+    world.internet.blocked.clear()
+    world.run_until_direct(a, b, timeout=65)
+    world.run_for(5)
+    assert pings.stop() == []
     world.check_frames()
 
 
