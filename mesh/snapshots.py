@@ -48,6 +48,15 @@ class SupernodeView(TypedDict):
     transport: str
 
 
+class NatView(TypedDict):
+    """The NAT in front of an edge, in the words of `mesh.core.nat_kind`."""
+
+    mapping: str
+    filtering: str
+    ports: str
+    step: int
+
+
 class EdgeView(TypedDict):
     """What an engine knows for ``mesh-edge status`` (the driver adds tap, uptime, ...)."""
 
@@ -60,6 +69,7 @@ class EdgeView(TypedDict):
     supernode: SupernodeView
     endpoint: str
     nat: str
+    nat_detail: NatView
     peers: int
     drops: dict[str, int]
 

@@ -18,6 +18,7 @@ from mesh.engine import (
     FrameEngine,
     OutgoingDatagrams,
     ReceivedDatagrams,
+    SocketId,
     WellKnownSocket,
 )
 from mesh.events import Event
@@ -75,6 +76,7 @@ class VirtualDriver:
         self._timer_window_at = clock.now
         self._is_running = True
         self.udp_port = host.listen(self, udp_port)
+        self._extra_ports: dict[SocketId, int] = {}
 
     def start(self) -> None:
         """Collect what the engine wants before anything has happened to it."""
@@ -103,14 +105,29 @@ class VirtualDriver:
         """Tell an edge of an ICMP error; a supernode does not ask for them."""
         receive = getattr(self.engine, "receive_unreachable", None)
         if receive is not None and self._is_running:
-            is_ipv6 = packet.destination.is_ipv6
-            socket = WellKnownSocket.UDP_IPV6 if is_ipv6 else WellKnownSocket.UDP_IPV4
+            socket = self._socket_of(packet.source)
             quoted = packet.payload[:QUOTED_BYTES]
             self.step(lambda now: receive(socket, packet.destination, quoted, now))
+
+    def add_socket(self, socket: SocketId, udp_port: int = 0) -> int:
+        """Open one more port, known to the engine by this number; return it."""
+        self._extra_ports[socket] = self.host.listen(self, udp_port)
+        return self._extra_ports[socket]
+
+    def remove_socket(self, socket: SocketId) -> None:
+        """Close such a port."""
+        self.host.close(self._extra_ports.pop(socket))
+
+    @property
+    def extra_sockets(self) -> set[SocketId]:
+        """The ports that were added and are open."""
+        return set(self._extra_ports)
 
     def crash(self) -> None:
         """Stop without a word, as kill -9 does."""
         self._is_running = False
+        for socket in self.extra_sockets:
+            self.remove_socket(socket)
         self.host.close(self.udp_port)
 
     def stop(self) -> None:
@@ -161,8 +178,7 @@ class VirtualDriver:
 
     def _receive_batch(self, packets: list[Packet]) -> None:
         first = packets[0]
-        ipv6 = first.destination.is_ipv6
-        socket = WellKnownSocket.UDP_IPV6 if ipv6 else WellKnownSocket.UDP_IPV4
+        socket = self._socket_of(first.destination)
         self.handed += len(packets)
         self.batches += 1
         self._lend(
@@ -171,6 +187,12 @@ class VirtualDriver:
                 ReceivedDatagrams(view, len(first.payload), Endpoint(*first.source), socket), now
             ),
         )
+
+    def _socket_of(self, ours: Endpoint) -> SocketId:
+        for socket, udp_port in self._extra_ports.items():
+            if udp_port == ours.port:
+                return socket
+        return WellKnownSocket.UDP_IPV6 if ours.is_ipv6 else WellKnownSocket.UDP_IPV4
 
     def _lend(self, content: bytes, receive: Callable[[memoryview, float], None]) -> None:
         """Hand in a borrowed buffer, and spoil it once what the call put out has been drained.
@@ -212,14 +234,16 @@ class VirtualDriver:
             content = b"".join(batch.buffers)
             destination = Endpoint(*batch.destination)
             expected = WellKnownSocket.UDP_IPV6 if destination.is_ipv6 else WellKnownSocket.UDP_IPV4
-            assert batch.socket == expected, f"{destination} is not reached through {batch.socket}"
+            known = (expected, *self._extra_ports)
+            assert batch.socket in known, f"{destination} is not reached through {batch.socket}"
+            udp_port = self._extra_ports.get(batch.socket, self.udp_port)
             assert content, "an empty batch"
             assert 0 < batch.segment_bytes <= MAX_DATAGRAM_BYTES, batch.segment_bytes
             try:
                 for start in range(0, len(content), batch.segment_bytes):
                     payload = content[start : start + batch.segment_bytes]
                     self.host.send(
-                        self.udp_port,
+                        udp_port,
                         destination,
                         payload,
                         batch.ttl,

@@ -10,6 +10,9 @@ from tests.virtual_driver import VirtualDriver
 from tests.virtual_network import Host
 from tests.virtual_topology import Topology
 
+PROBE_PORTS = (7779, 7780)
+PROBE_SOCKETS = (501, 502)
+
 
 class VirtualSupernode:
     """One supernode; its identity and its store outlive a crash.
@@ -29,6 +32,7 @@ class VirtualSupernode:
         limits: SupernodeLimits | None = None,
         udp_port: int = 7777,
         clock_offset: float = 0.0,
+        has_probe_ports: bool = True,
     ) -> None:
         self.name = name
         self.host = host
@@ -42,6 +46,7 @@ class VirtualSupernode:
         self._topology = topology
         self._udp_port = udp_port
         self._clock_offset = clock_offset
+        self._has_probe_ports = has_probe_ports
         self._is_running = False
         self.start()
 
@@ -70,6 +75,10 @@ class VirtualSupernode:
             udp_port=self._udp_port,
             on_event=self._store,
         )
+        if self._has_probe_ports:
+            for socket, udp_port in zip(PROBE_SOCKETS, PROBE_PORTS, strict=True):
+                self.driver.add_socket(socket, udp_port)
+            self.engine.open_observation_sockets(PROBE_PORTS, [PROBE_SOCKETS])
         self.driver.start()
         self._is_running = True
 

@@ -62,6 +62,7 @@ class World(Topology):
         limits: SupernodeLimits | None = None,
         ipv6: bool = False,
         conditions: LinkConditions | None = None,
+        has_probe_ports: bool = True,
     ) -> VirtualSupernode:
         """Add a supernode on a machine of its own."""
         name = f"supernode {len(self.supernodes)}"
@@ -71,6 +72,7 @@ class World(Topology):
             name=name,
             limits=limits,
             clock_offset=self.dice.uniform(0, HOUR),
+            has_probe_ports=has_probe_ports,
         )
         self.supernodes.append(supernode)
         return supernode

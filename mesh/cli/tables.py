@@ -45,6 +45,12 @@ def print_fdb(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> N
     _print_table(("mac", "peer", "id", "age"), shown, out, empty="no addresses learnt yet")
 
 
+def _nat(status: Mapping[str, Any]) -> str:
+    """Return what is known of the NAT: ``hard, random ports``."""
+    ports = status["nat_detail"]["ports"]
+    return f"{status['nat']}, {ports} ports" if ports != "unknown" else str(status["nat"])
+
+
 def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
     """Print ``mesh-edge status``: one property a line."""
     supernode = status["supernode"]
@@ -68,7 +74,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
                 f", {_milliseconds(supernode['rtt_ms'])}" if supernode["connected"] else "",
             ),
         ),
-        ("seen as", f"{status['endpoint'] or '-'} (NAT: {status['nat']})"),
+        ("seen as", f"{status['endpoint'] or '-'} (NAT: {_nat(status)})"),
         ("mapped", mapped or "-"),
         ("peers", str(status["peers"])),
         ("offload", "on" if status["offload"] else "off"),

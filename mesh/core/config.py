@@ -29,6 +29,7 @@ class EdgeConfig:
         mtu: the TAP's MTU; frames may be 14 bytes longer (18 with a VLAN tag).
         relay_only: never use or offer a direct path.
         no_relay: never send frames through a supernode.
+        hard_punch: whether ports may be guessed where a NAT leaves nothing else (section 12.8).
         address_mode: how the IPv4 address is found.
         address: CIDR: the fixed address, or the one held before, or empty.
         subnets: proposals for the community's subnet, the preferred one first.
@@ -45,6 +46,7 @@ class EdgeConfig:
     mtu: int = 1500
     relay_only: bool = False
     no_relay: bool = False
+    hard_punch: bool = True
     address_mode: AddressMode = AddressMode.AUTO
     address: str = ""
     subnets: tuple[str, ...] = ()

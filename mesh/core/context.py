@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from mesh.core.config import EdgeConfig
 from mesh.core.leased import Lease
+from mesh.core.our_nat import OurNat
 from mesh.core.outbox import Outbox
 from mesh.core.timers import TimerTable
 from mesh.core.told_addresses import ToldAddresses
@@ -80,6 +81,7 @@ class Context:
         told_addresses: how often addresses that peers merely name may be pinged.
         instance: of this start, told to every supernode (section 10.1).
         lease: our address.
+        our_nat: the kind of NAT that we are behind.
     """
 
     def __init__(self, config: EdgeConfig, entropy: Entropy) -> None:
@@ -94,6 +96,7 @@ class Context:
         self.told_addresses = ToldAddresses()
         self.instance = entropy(INSTANCE_BYTES)
         self.lease = Lease()
+        self.our_nat = OurNat()
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count something dropped."""

@@ -48,6 +48,7 @@ class EdgeEngine:
         self._reception = Reception(context, self._supernodes, self._peers, self._local, self._tap)
         self._undelivered = Undelivered(context, self._supernodes, self._peers)
         self._last_via = Via(0, Endpoint("", 0))
+        context.our_nat.on_change = self._nat_changed
         context.timers.set(Timer.MAC_AGING, None, now + MAC_SWEEP_INTERVAL)
 
     # What the driver tells
@@ -60,6 +61,7 @@ class EdgeEngine:
         self, host_addresses: list[str], port_ipv4: int, port_ipv6: int, now: float
     ) -> None:
         """Learn the machine's addresses (never those of an overlay) and our UDP ports."""
+        self._context.our_nat.local_port = port_ipv4
         if self._local.set_addresses(host_addresses, port_ipv4, port_ipv6):
             for registration in self._supernodes:
                 registration.network_changed(now)
@@ -71,7 +73,11 @@ class EdgeEngine:
         """Learn at which endpoints routers forward to our UDP ports; peers are told."""
         if self._local.set_mapped(endpoints):
             for peer in self._peers:
-                peer.say_hello(now, answer=False)
+                peer.tell_news(now)
+
+    def _nat_changed(self, now: float) -> None:
+        for peer in self._peers:
+            peer.tell_news(now)
 
     def set_overlay_networks(self, networks: list[str]) -> None:
         """Learn the CIDR networks of overlays on this machine: no endpoint in them is tried."""
@@ -148,7 +154,12 @@ class EdgeEngine:
         """Do what is due."""
         for timer, owner in self._context.timers.pop_due(now):
             match timer:
-                case Timer.REGISTER | Timer.SUPERNODE_HEARTBEAT | Timer.MEMBERSHIP:
+                case (
+                    Timer.REGISTER
+                    | Timer.SUPERNODE_HEARTBEAT
+                    | Timer.MEMBERSHIP
+                    | Timer.NAT_OBSERVATION
+                ):
                     self._supernodes.handle_timer(timer, owner, now)
                 case Timer.MAC_AGING:
                     self._switch.age(now)

@@ -342,6 +342,15 @@ class Peer:
             self._hellos_unanswered += 1
             self._context.timers.set(Timer.HELLO, self.edge_id, now + interval)
 
+    def tell_news(self, now: float) -> None:
+        """Say hello again, something in it being new.
+
+        Not to a peer that has not said hello yet: it would take this for the answer to its own, and
+        not ask for another one if this one is lost.
+        """
+        if self.is_up:
+            self.say_hello(now, answer=False)
+
     def may_say_bye(self, session: Session) -> bool:
         """Whether a goodbye under ``session`` is one of the peer's present life.
 
@@ -415,7 +424,7 @@ class Peer:
 
     def network_changed(self, now: float) -> None:
         """React to new local addresses: tell them, and look at every path anew."""
-        self.say_hello(now, answer=False)
+        self.tell_news(now)
         self.paths.distrust(now)
         self.paths.start_round(now)
         self.reschedule_probe(now)

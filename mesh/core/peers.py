@@ -7,6 +7,7 @@ from mesh.addresses import EdgeId
 from mesh.constants import INITIATE_FALLBACK, PEER_SILENCE_TIMEOUT, PROTOCOL_VERSION
 from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
+from mesh.core.nat_kind import to_told
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.registration import News, Registration
@@ -144,6 +145,7 @@ class PeerTable:
             candidates=() if config.relay_only else self._local.candidates,
             mtu=config.mtu,
             answer=answer,
+            nat=to_told(self._context.our_nat.kind, refuses=not config.hard_punch),
         )
 
     def forget(self, peer: Peer) -> None:

@@ -29,6 +29,7 @@ from mesh.core.cookie_jar import CookieJar
 from mesh.core.leased import is_acceptable
 from mesh.core.liveness import Liveness
 from mesh.core.membership import Membership
+from mesh.core.nat_observer import NatObserver
 from mesh.core.outbox import Via
 from mesh.core.timers import Timer
 from mesh.crypto.session import Session
@@ -97,6 +98,7 @@ class Registration:
         relay_id: ours on this supernode, 0 before registration.
         seen_as: our endpoint as the supernode saw it.
         membership: the other members.
+        nat_observer: finds out the kind of our NAT with this supernode's help.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Registration:
         self._previous: Session | None = None
         self._cookies = CookieJar()
         self._liveness = Liveness()
+        self.nat_observer = NatObserver(context, number, self.send_ping)
         self._known_address = ""  # ours as the supernode tells it, taken or not
         self._has_registered = False
         self._is_stopped = False
@@ -255,7 +258,7 @@ class Registration:
             case RefusedMessage():
                 self._receive_refused(message, now)
             case Pong():
-                self._receive_pong(message, now)
+                self._receive_pong(message, via, now)
             case Members():
                 changed, gone = self.membership.receive_members(message)
                 self._digest_seen(message.digest, now)
@@ -310,6 +313,7 @@ class Registration:
         self._liveness.registered(now)
         self._siblings.changed(self, now)
         self._update_ourselves()
+        self.nat_observer.registered(self.via, message.probes, message.endpoint, now)
         self._digest_seen(message.digest, now)
         timers = self._context.timers
         timers.cancel(Timer.REGISTER, self.number)
@@ -367,18 +371,26 @@ class Registration:
             self._liveness.pinged(token, now)
             self._send(self.via, session, Ping(token=token, pad=b""))
 
-    def _receive_pong(self, message: Pong, now: float) -> None:
+    def _receive_pong(self, message: Pong, via: Via, now: float) -> None:
         if not self._liveness.answered(message.token, now):
+            self.nat_observer.receive_pong(message.token, via, message.endpoint, now)
             return
         if message.endpoint is not None and message.endpoint != self.seen_as:
             self.seen_as = message.endpoint
             self._update_ourselves()
+        if self.seen_as is not None:
+            self.nat_observer.seen(self.seen_as, now)
         if len(message.digest) == 8:
             self._digest_seen(message.digest, now)
         self._siblings.changed(self, now)
         self._context.timers.set(
             Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_HEARTBEAT_INTERVAL
         )
+
+    def send_ping(self, via: Via, ping: Ping) -> None:
+        """Send a ping under our session from any socket of ours to any port of the supernode."""
+        if self.is_connected and self._session is not None:
+            self._send(via, self._session, ping)
 
     def receive_hint(self, now: float) -> None:
         """React to an unauthenticated "unknown session": ask at once (section 6.5).
@@ -415,6 +427,7 @@ class Registration:
         self._liveness.forget_pings()
         self._context.timers.cancel(Timer.SUPERNODE_HEARTBEAT, self.number)
         self._context.timers.cancel(Timer.MEMBERSHIP, self.number)
+        self.nat_observer.stop()
         self._siblings.changed(self, now)
 
     # Membership

@@ -75,6 +75,8 @@ class Supernodes:
                         registration.handle_register_timer(now)
                     case Timer.SUPERNODE_HEARTBEAT:
                         registration.handle_heartbeat_timer(now)
+                    case Timer.NAT_OBSERVATION:
+                        registration.nat_observer.handle_timer(now)
                     case _:
                         registration.handle_membership_timer(now)
 

@@ -13,6 +13,7 @@ class Timer(enum.Enum):
     REGISTER = "When to send the next datagram of a registration, or start it anew."
     SUPERNODE_HEARTBEAT = "When to ping the supernode, or count a ping as lost."
     MEMBERSHIP = "When to ask the supernode for the members whose digest differs from ours."
+    NAT_OBSERVATION = "When to ask an observation port of a supernode, or ask again."
     HANDSHAKE = "When to start (or start anew) the handshake with a peer."
     HELLO = "When to repeat a hello that has drawn no answer."
     PROBE = "When the next path or candidate of a peer is to be pinged."

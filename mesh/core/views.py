@@ -5,11 +5,12 @@ from collections import Counter
 from mesh.addresses import format_mac
 from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
+from mesh.core.nat_kind import NatKind, NatMapping
 from mesh.core.peer import Peer
 from mesh.core.registration import Registration
 from mesh.core.switch import FdbEntry
 from mesh.events import DropReason, PathKind
-from mesh.snapshots import EdgeView, FdbView, PathView, PeerView, SessionView
+from mesh.snapshots import EdgeView, FdbView, NatView, PathView, PeerView, SessionView
 
 
 def milliseconds(seconds: float | None) -> float | None:
@@ -75,6 +76,20 @@ def fdb_view(entry: FdbEntry, name: str) -> FdbView:
     )
 
 
+def nat_view(kind: NatKind) -> NatView:
+    """Return what was found out about our NAT, in words."""
+    mapping, filtering, ports = kind.words
+    return NatView(mapping=mapping, filtering=filtering, ports=ports, step=kind.step)
+
+
+def _nat_verdict(local: LocalEndpoints, kind: NatKind) -> str:
+    """Return the verdict in one word: what the supernode's observation ports say counts most."""
+    verdict = local.nat
+    if verdict == "open" or kind.mapping is NatMapping.UNKNOWN:
+        return verdict
+    return "easy" if kind.mapping is NatMapping.INDEPENDENT else "hard"
+
+
 def edge_view(
     context: Context,
     registration: Registration,
@@ -100,7 +115,8 @@ def edge_view(
             "transport": "udp",
         },
         endpoint=str(registration.seen_as) if registration.seen_as is not None else "",
-        nat=local.nat,
+        nat=_nat_verdict(local, context.our_nat.kind),
+        nat_detail=nat_view(context.our_nat.kind),
         peers=peers,
         drops={str(reason): count for reason, count in sorted(drops.items())},
     )

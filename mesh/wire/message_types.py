@@ -193,6 +193,8 @@ class Hello:
         candidates: at most 32 endpoints.
         mtu: of the TAP, in bytes.
         answer: whether the receiver is asked for its own.
+        nat: the kind of NAT that we are behind (section 12.8): mapping, filtering, ports, and 1
+            where we are not to guess at ports; empty where it is not known.
     """
 
     name: str
@@ -202,6 +204,7 @@ class Hello:
     mtu: int
     answer: bool
     version: int = PROTOCOL_VERSION
+    nat: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

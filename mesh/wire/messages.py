@@ -59,6 +59,7 @@ __all__ = [
     "INSTANCE_BYTES",
     "MAX_ADDRESSES",
     "MAX_DETAIL_BYTES",
+    "MAX_NAT",
     "MAX_PAD_BYTES",
     "MAX_PROBES",
     "MAX_SUBNETS",
@@ -96,6 +97,7 @@ INSTANCE_BYTES = 8  # section 10.1
 MAX_SUBNETS = 8  # section 9, register
 MAX_ADDRESSES = 8  # section 9, hello
 MAX_PROBES = 2  # section 9, registered
+MAX_NAT = 4  # section 9, hello
 MAX_DETAIL_BYTES = 200  # section 9, refused
 MAX_PAD_BYTES = 8905  # section 9, ping; what fills MAX_PING_BYTES
 _PADLESS_BYTES = MAX_PING_BYTES - MAX_PAD_BYTES  # of a ping whose pad has a length of two bytes
@@ -211,6 +213,7 @@ SCHEMAS = (
             Field("candidates", ListOf(EndpointBytes(), MAX_CANDIDATES)),
             Field("mtu", _U16),
             Field("answer", Boolean()),
+            Field("nat", Optional(ListOf(Unsigned("u8", 8), MAX_NAT), ())),
         ),
     ),
     Record("bye", Bye, ()),

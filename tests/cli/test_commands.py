@@ -51,6 +51,12 @@ class ScriptedEngine:
             },
             endpoint="5.6.7.8:9",
             nat="easy",
+            nat_detail={
+                "mapping": "endpoint-independent",
+                "filtering": "unknown",
+                "ports": "preserved",
+                "step": 0,
+            },
             peers=2,
             drops=self.drops,
         )

@@ -30,6 +30,7 @@ STATUS: dict[str, Any] = {
     "supernode": {"endpoint": "1.2.3.4:7777", "connected": True, "rtt_ms": 3, "transport": "udp"},
     "endpoint": "5.6.7.8:9",
     "nat": "easy",
+    "nat_detail": {"ports": "preserved"},
     "peers": 2,
     "mapped": [],
     "drops": {"malformed": 3, "replayed": 0},

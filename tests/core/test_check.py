@@ -46,7 +46,7 @@ def targets_of(world: World) -> list[Target]:
 
 def test_it_learns_round_trip_key_and_where_it_is_seen_without_registering() -> None:
     world = World()
-    supernode = world.add_supernode()
+    supernode = world.add_supernode(has_probe_ports=False)
     nat = world.add_nat(PORT_RESTRICTED)
     checker = Checker(world, world.add_host("checker", nat), [Target(supernode.endpoint)])
     took = checker.run()

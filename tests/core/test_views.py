@@ -39,6 +39,7 @@ STATUS_KEYS = {
     "supernode",
     "endpoint",
     "nat",
+    "nat_detail",
     "peers",
     "drops",
 }

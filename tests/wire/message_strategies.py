@@ -109,6 +109,7 @@ BY_CLASS = {
         mtu=U16,
         answer=st.booleans(),
         version=U8,
+        nat=st.lists(U8, max_size=4).map(tuple),
     ),
     Bye: st.just(Bye()),
 }
