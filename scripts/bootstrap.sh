@@ -43,6 +43,9 @@ need_programs() {
         add_missing iputils-ping command -v ping
         # A real router's daemon for the port mapping tests; installed alone it starts nothing.
         add_missing miniupnpd-nftables command -v miniupnpd
+        # Proxies on the way to a supernode; tinyproxy-bin alone, without its service.
+        add_missing tinyproxy-bin command -v tinyproxy
+        add_missing nginx-light command -v nginx
     fi
     # shellcheck disable=SC2086 # one word per package
     [ -z "$missing" ] || need_debian_packages $missing

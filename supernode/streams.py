@@ -22,6 +22,7 @@ from typing import Final
 import trio
 
 from mesh.addresses import Endpoint
+from mesh.constants import SOURCE_HANDSHAKE_BURST, SOURCE_HANDSHAKE_RATE
 from mesh.engine import SocketId, Transport
 from mesh.errors import ConfigError
 from mesh.net.counters import DriverCounters
@@ -30,6 +31,7 @@ from mesh.net.stream import StreamPort, close_connection, prepare_connection
 from mesh.net.stream_layers import TlsLayer, WebSocketLayer
 from mesh.net.stream_opening import Opening
 from mesh.wire.stream import PREAMBLE
+from supernode.admission import SourceBuckets
 from supernode.origin import source_key
 
 OPENING_TIMEOUT: Final = 10.0  # s; for all handshakes below the first datagram
@@ -93,6 +95,7 @@ class StreamServer:
         self._settings = settings
         self._open = 0
         self._by_source: Counter[bytes] = Counter()
+        self._buckets = SourceBuckets(SOURCE_HANDSHAKE_BURST, SOURCE_HANDSHAKE_RATE)
         self._opened_at: dict[SocketId, float] = {}
 
     def __len__(self) -> int:
@@ -197,7 +200,7 @@ class StreamServer:
         """Hold one of the places of a source; there is no end to those of our own machine.
 
         Raises:
-            PortClosed: it has as many as it may.
+            PortClosed: it has as many as it may, or opens them faster than it may.
         """
         if ipaddress.ip_address(source.host.partition("%")[0]).is_loopback:
             yield
@@ -205,6 +208,8 @@ class StreamServer:
         key = source_key(source)
         if self._by_source[key] >= self._settings.max_streams_per_source:
             raise PortClosed("too many streams from one source")
+        if not self._buckets.take(source, trio.current_time()):
+            raise PortClosed("too many streams from one source at once")
         self._by_source[key] += 1
         try:
             yield

@@ -173,8 +173,12 @@ class Program:
 class Supernode(Program):
     """A ``supernode run``."""
 
-    def __init__(self, host: Host, address: str, label: str = "supernode") -> None:
+    def __init__(
+        self, host: Host, address: str, label: str = "supernode", options: tuple[str, ...] = ()
+    ) -> None:
+        """Prepare ``supernode run --listen ADDRESS:7777 OPTIONS…``."""
         super().__init__(host, "supernode.cli", label)
+        self._options = options
         # Not from the environment, which speaks of the edge only.
         self._folders = ("--runtime-dir", str(self.runtime))
         self.endpoint = f"{address}:{SUPERNODE_PORT}"
@@ -189,7 +193,7 @@ class Supernode(Program):
     def begin(self) -> None:
         """Start it and do not wait."""
         state = ("--state-dir", str(self.state))
-        self.start("run", "--listen", self.endpoint, *state, *self._folders)
+        self.start("run", "--listen", self.endpoint, *self._options, *state, *self._folders)
 
     def edges(self) -> list[dict[str, Any]]:
         """Return what ``supernode edges --json`` prints."""

@@ -1,5 +1,6 @@
 """A supernode that takes streams: TCP, WebSocket and TLS, on real sockets on loopback."""
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -13,7 +14,7 @@ import trio_websocket
 from trio.testing import wait_all_tasks_blocked
 
 from mesh.addresses import Endpoint
-from mesh.constants import MAX_DATAGRAM_BYTES
+from mesh.constants import MAX_DATAGRAM_BYTES, SOURCE_HANDSHAKE_BURST
 from mesh.crypto.community import CommunityKeys
 from mesh.crypto.identity import Identity
 from mesh.errors import ConfigError
@@ -263,6 +264,26 @@ def test_there_is_a_cap_on_streams_of_one_source_as_a_trusted_proxy_names_it(
                 assert await third.receive_some() == b""
 
     serve(config(tmp_path, limits=limits, trust_proxy=("127.0.0.0/8",)), test)
+
+
+def test_one_source_opens_so_many_at_once(tmp_path: Path) -> None:
+    async def test(server: SupernodeServer) -> None:
+        answers = []
+        for _ in range(SOURCE_HANDSHAKE_BURST + 5):
+            async with await raw(server) as client:
+                await client.send_all(
+                    UPGRADE + b"Sec-WebSocket-Protocol: mesh\r\n"
+                    b"X-Forwarded-For: 198.51.100.1\r\n\r\n"
+                )
+                assert (await client.receive_some()).startswith(b"HTTP/1.1 101 ")
+                # A binary message, masked with zeros.
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await client.send_all(b"\x82\x88\0\0\0\0" + PREAMBLE)
+                    answers.append(await client.receive_some())
+        assert b"" not in answers[:SOURCE_HANDSHAKE_BURST]
+        assert len([answer for answer in answers if answer]) <= SOURCE_HANDSHAKE_BURST + 4
+
+    serve(config(tmp_path, trust_proxy=("127.0.0.1",)), test)
 
 
 def test_a_tcp_port_that_is_taken_leaves_udp(
