@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     ping.add_argument("--community", metavar="COMMUNITY", help="needed where several edges run")
     _add_community(_add_command(commands, "leave", "stop a running edge"))
     _add_community(_add_command(commands, "invite", "print the invite of a running edge"))
+    _add_netcheck(commands)
     keygen = commands.add_parser("keygen", help="print a new community key", allow_abbrev=False)
     _add_verbosity(keygen)
     return parser
@@ -77,6 +78,27 @@ def _add_join(commands: "argparse._SubParsersAction[_Parser]") -> None:
         help="TOML with the same names, flags win; default: /etc/mesh-edge/COMMUNITY.toml",
     )
     _add_verbosity(join)
+
+
+def _add_netcheck(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    netcheck = commands.add_parser(
+        "netcheck",
+        help="examine the network: NAT, firewall, router, supernodes",
+        description="Examine the network and say what it means for direct paths to peers. Needs"
+        " no privilege, joins nothing, and leaves a running edge alone.",
+        allow_abbrev=False,
+    )
+    netcheck.add_argument(
+        "community",
+        metavar="COMMUNITY|INVITE",
+        nargs="?",
+        help="whose supernodes to use; default: those of the running edge, or one on the LAN",
+    )
+    for name in ("supernode", "state-dir", "runtime-dir"):
+        _add_option(netcheck, OPTION_NAMED[name])
+    netcheck.add_argument("--config", metavar="FILE", help="as for join")
+    netcheck.add_argument("--json", action="store_true", help="JSON instead of a table")
+    _add_verbosity(netcheck)
 
 
 def _add_command(

@@ -66,6 +66,7 @@ class Surroundings:
         started_at: by trio's clock.
         drops: what the driver lost, by reason.
         invite: returns an invite, or raises MeshError where there is nothing to invite to yet.
+        supernodes: returns ours as ``--supernode`` takes them, with the keys that are known.
         mapped: returns the ports that routers forward to us.
         stop: ends the program, cleanly.
     """
@@ -76,6 +77,7 @@ class Surroundings:
     started_at: float
     drops: Callable[[], Mapping[str, int]]
     invite: Callable[[], str]
+    supernodes: Callable[[], list[str]]
     mapped: Callable[[], list[MappingView]]
     stop: Callable[[], None]
 
@@ -106,6 +108,8 @@ class Dispatcher:
                 yield self._engine.fdb_views(now)
             case "invite":
                 yield {"invite": self._surroundings.invite()}
+            case "supernodes":
+                yield self._surroundings.supernodes()
             case "ping":
                 async for reply in self._ping(request.get("peer"), request.get("count")):
                     yield reply

@@ -54,8 +54,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
             sys.stdout.write(generate_secret(os.urandom) + "\n")
             return EXIT_FINE
+        case "netcheck":
+            return _check_network(arguments)
         case _:
             return _ask_running_edge(arguments)
+
+
+def _check_network(arguments: argparse.Namespace) -> int:
+    import trio  # noqa: PLC0415 - see above
+
+    from mesh.cli.netcheck.command import check  # noqa: PLC0415 - see above
+
+    as_json = arguments.json
+    flags = flags_of(arguments)
+    trio.run(check, arguments.community, flags, arguments.config, as_json, sys.stdout)
+    return EXIT_FINE
 
 
 def _join(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from mesh.cli.progress import JoinFailed, JoinProgress
 from mesh.cli.reports import describe
 from mesh.cli.settings import JoinSettings
 from mesh.cli.supernodes import SupernodeTarget, SupernodeWatch
-from mesh.cli.values import HostPort
+from mesh.cli.values import HostPort, SupernodeAddress, format_supernode
 from mesh.core.config import EdgeConfig
 from mesh.core.edge import EdgeEngine
 from mesh.datapath.vnet import encode_vnet_plain
@@ -131,6 +131,7 @@ class RunningEdge:
             started_at=trio.current_time(),
             drops=self._driver.counters.drops,
             invite=self.invite,
+            supernodes=self._supernodes,
             mapped=self._mapped_views,
             stop=self._stop.cancel,
         )
@@ -189,6 +190,20 @@ class RunningEdge:
                 secret=membership.secret,
             )
         )
+
+    def _supernodes(self) -> list[str]:
+        """Return our supernodes as ``--supernode`` takes them, with the keys that are known."""
+        return [
+            format_supernode(
+                SupernodeAddress(
+                    self._host_ports[number],
+                    self._fingerprints[number],
+                    target.ways,
+                    target.has_udp,
+                )
+            )
+            for number, target in enumerate(self._plan.targets)
+        ]
 
     # Events
 

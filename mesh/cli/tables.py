@@ -27,14 +27,14 @@ def print_peers(peers: Iterable[Mapping[str, Any]], out: TextIO | None = None) -
             " ".join(address.partition("/")[0] for address in peer["addresses"]) or "-",
             Text(peer["path"]["kind"], style=_PATH_STYLES.get(peer["path"]["kind"], "")),
             peer["path"]["endpoint"] or "-",
-            _milliseconds(peer["path"]["rtt_ms"]),
+            milliseconds(peer["path"]["rtt_ms"]),
             f"{amount(peer['tx_bytes'])} / {amount(peer['rx_bytes'])}",
             "-" if peer["last_seen_s"] is None else f"{duration(peer['last_seen_s'])} ago",
         )
         for peer in peers
     ]
     columns = ("name", "id", "addresses", "path", "endpoint", "rtt", "sent / received", "heard")
-    _print_table(columns, rows, out, empty="no peers yet")
+    print_table(columns, rows, out, empty="no peers yet")
 
 
 def print_fdb(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> None:
@@ -42,7 +42,7 @@ def print_fdb(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> N
     shown = [
         (row["mac"], row["name"] or "-", row["peer"][:12], duration(row["age_s"])) for row in rows
     ]
-    _print_table(("mac", "peer", "id", "age"), shown, out, empty="no addresses learnt yet")
+    print_table(("mac", "peer", "id", "age"), shown, out, empty="no addresses learnt yet")
 
 
 def _nat(status: Mapping[str, Any]) -> str:
@@ -71,7 +71,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
             Text.assemble(
                 f"{printable(supernode['endpoint'])}, ",
                 state,
-                f", {_milliseconds(supernode['rtt_ms'])}" if supernode["connected"] else "",
+                f", {milliseconds(supernode['rtt_ms'])}" if supernode["connected"] else "",
             ),
         ),
         ("seen as", f"{status['endpoint'] or '-'} (NAT: {_nat(status)})"),
@@ -83,16 +83,17 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
         ("uptime", duration(status["uptime_s"])),
         ("version", status["version"]),
     ]
-    _print_table(None, rows, out, empty="")
+    print_table(None, rows, out, empty="")
 
 
-def _print_table(
+def print_table(
     columns: Sequence[str] | None,
     rows: Sequence[Sequence[str | Text]],
     out: TextIO | None,
     *,
     empty: str,
 ) -> None:
+    """Print ``rows`` below ``columns`` (None: no header), or the sentence ``empty``."""
     file = sys.stdout if out is None else out
     console = Console(
         file=file,
@@ -115,7 +116,8 @@ def _print_table(
     file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
-def _milliseconds(value: float | None) -> str:
+def milliseconds(value: float | None) -> str:
+    """Return a time with its unit, a dash for none."""
     return "-" if value is None else f"{value:.1f} ms"
 
 

@@ -83,8 +83,18 @@ def read_kept_supernode(text: str) -> SupernodeAddress:
 
 def format_kept_supernode(supernode: SupernodeAddress) -> str:
     """Return one line of text for the state directory."""
+    return f"{_format_places(supernode)}#{supernode.fingerprint}"
+
+
+def format_supernode(supernode: SupernodeAddress) -> str:
+    """Return what `read_supernode` reads."""
+    places = _format_places(supernode)
+    return f"{places}#{supernode.fingerprint}" if supernode.fingerprint else places
+
+
+def _format_places(supernode: SupernodeAddress) -> str:
     places = (*(supernode.host_ports if supernode.has_udp else ()), *supernode.ways)
-    return ",".join(map(str, places)) + f"#{supernode.fingerprint}"
+    return ",".join(map(str, places))
 
 
 def _supernode_at(places: str, fingerprint: str) -> SupernodeAddress:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from mesh.addresses import Endpoint
-from mesh.core.conversation import Conversation, Stage
+from mesh.core.conversation import Conversation, Depth, Stage
 from mesh.crypto.identity import Identity
 from mesh.engine import (
     Buffer,
@@ -39,12 +39,12 @@ class Target(NamedTuple):
     Attributes:
         endpoint: where.
         fingerprint: of the key it must have, or empty for any.
-        is_brief: whether it is enough to know that it answers.
+        depth: how much is to be found out.
     """
 
     endpoint: Endpoint
     fingerprint: str = ""
-    is_brief: bool = False
+    depth: Depth = Depth.FULL
 
 
 class CheckEngine:
@@ -88,7 +88,7 @@ class CheckEngine:
         return Conversation(
             target.endpoint,
             target.fingerprint,
-            is_brief=target.is_brief,
+            depth=target.depth,
             identity=identity,
             entropy=self._entropy,
             new_index=self._new_index,

@@ -38,6 +38,9 @@ from mesh.wire.messages import (
 INITIATION_INTERVALS: Final = (0.3, 0.5, 0.7, 1.0)
 """Seconds to wait after each initiation; an answer to any of them counts, however late."""
 
+KNOCKS: Final = 3
+"""Initiations where nothing but an answer is wanted; ports that nobody listens on are common."""
+
 GREETING_INTERVALS: Final = (0.3, 0.4, 0.6, 0.7)
 ASK_PATIENCE: Final = 0.25
 """Seconds before a ping is repeated; four round trips where that is more."""
@@ -51,6 +54,17 @@ NO_WAY_ERRNOS: Final = frozenset({97, 99, 101})
 
 _SEALED_BYTES: Final = 36  # transport header, inner header and tag around a message
 _UDP_HEADERS: Final = {False: 28, True: 48}  # by whether it is IPv6; IP header included
+
+
+class Depth(enum.IntEnum):
+    """How much a talk is to find out."""
+
+    KNOCK = 0
+    """Whether anybody answers."""
+    SEEN = 1
+    """And from where we are seen."""
+    FULL = 2
+    """And everything else."""
 
 
 class Stage(enum.Enum):
@@ -101,7 +115,7 @@ class Conversation:
     Args:
         endpoint: where it should be.
         pin: the fingerprint its key must have, or empty for any.
-        is_brief: whether an answer to the handshake is all that is wanted.
+        depth: how much is wanted.
         identity: ours, made for this occasion.
         entropy: for keys and tokens.
         new_index: returns a receiver index that is then known to be ours.
@@ -124,7 +138,7 @@ class Conversation:
         endpoint: Endpoint,
         pin: str,
         *,
-        is_brief: bool,
+        depth: Depth,
         identity: Identity,
         entropy: Entropy,
         new_index: Callable[["Conversation"], int],
@@ -142,7 +156,8 @@ class Conversation:
         self._probes: tuple[int, ...] = ()
         self.timer_at = 0.0
         self._pin = pin
-        self._is_brief = is_brief
+        self._depth = depth
+        self._max_initiations = KNOCKS if depth is Depth.KNOCK else len(INITIATION_INTERVALS)
         self._identity = identity
         self._entropy = entropy
         self._new_index = new_index
@@ -187,7 +202,7 @@ class Conversation:
             return
         else:
             self.fingerprint, self.is_key_right = fingerprint, True
-        if self._is_brief:
+        if self._depth is Depth.KNOCK:
             self.stage = Stage.DONE
             return
         self._confirmation, self._session = initiator.confirm(now)
@@ -260,7 +275,7 @@ class Conversation:
         """Do what is due: begin, repeat or give up."""
         match self.stage:
             case Stage.HANDSHAKE:
-                if self._tries == len(INITIATION_INTERVALS):
+                if self._tries == self._max_initiations:
                     self.stage = Stage.DONE
                     return
                 self._initiate(now)
@@ -287,8 +302,11 @@ class Conversation:
         self._send(initiator.datagram)
 
     def _measure(self, now: float) -> None:
-        self.stage = Stage.MEASURING
         self._asked.clear()
+        if self._depth is Depth.SEEN:
+            self.stage = Stage.DONE
+            return
+        self.stage = Stage.MEASURING
         for _ in range(RTT_PINGS):
             self._ask(_Question(), now)
         self._next_round(now)

@@ -14,9 +14,10 @@ import mesh
 from mesh.addresses import EdgeId, Endpoint
 from mesh.cli.dispatch import Dispatcher, Surroundings
 from mesh.cli.main import main
+from mesh.cli.netcheck.choice import choose
 from mesh.errors import MeshError
 from mesh.events import PathKind, ProbeAnswered
-from mesh.net.control import serve_control
+from mesh.net.control import call, serve_control
 from mesh.net.paths import control_path
 from mesh.snapshots import EdgeView, FdbView, MappingView, PeerView
 
@@ -132,6 +133,7 @@ class Edge:
             started_at=trio.current_time() - 5,
             drops=lambda: {"send_error": 7},
             invite=self._give_invite,
+            supernodes=lambda: [f"1.2.3.4:7777#{'a' * 32}", "sn.example:7777"],
             mapped=lambda: [MAPPED],
             stop=self.is_stopped.set,
         )
@@ -287,3 +289,11 @@ def test_leaving_asks_the_edge_to_stop(
     assert main(["leave"]) == 1
     assert edge.is_stopped.is_set()
     assert "did not leave" in capsys.readouterr().err
+
+
+def test_the_supernodes_are_told_as_they_would_be_named(edge: Edge, runtime_dir: Path) -> None:
+    [told] = call(control_path(runtime_dir, "lan"), {"command": "supernodes"})
+    assert told == [f"1.2.3.4:7777#{'a' * 32}", "sn.example:7777"]
+    found = trio.run(choose, None, {"runtime-dir": str(runtime_dir)}, {}, None)
+    assert found.source == "the running edge"
+    assert [one.fingerprint for one in found.targets] == ["a" * 32, ""]

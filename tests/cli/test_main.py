@@ -82,7 +82,17 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    for command in ("join", "status", "peers", "fdb", "ping", "leave", "invite", "keygen"):
+    for command in (
+        "join",
+        "status",
+        "peers",
+        "fdb",
+        "ping",
+        "leave",
+        "invite",
+        "netcheck",
+        "keygen",
+    ):
         assert command in out
 
 

@@ -207,3 +207,16 @@ def test_a_broken_line_of_kept_supernodes_is_refused(line: str) -> None:
 def test_what_no_peer_can_send_to_is_not_advertised(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         values.read_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sn.example:7777",
+        f"1.2.3.4:7777,[fd00::1]:7777#{'a' * 32}",
+        f"1.2.3.4:7777,wss://sn.example:443/mesh#{'a' * 32}",
+        "tcp://sn.example:7777",
+    ],
+)
+def test_a_supernode_is_written_as_it_is_read(text: str) -> None:
+    assert values.format_supernode(values.read_supernode(text)) == text

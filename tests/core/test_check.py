@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mesh.addresses import Endpoint
 from mesh.core.check import CheckEngine, Target
-from mesh.core.conversation import Stage
+from mesh.core.conversation import Depth, Stage
 from mesh.engine import ReceivedDatagrams
 from supernode.limits import SupernodeLimits
 from tests.virtual_driver import VirtualDriver
@@ -168,7 +168,7 @@ def test_two_supernodes_see_what_the_mapping_depends_on(
 def test_a_brief_talk_only_knocks() -> None:
     world = World()
     supernode = world.add_supernode()
-    target = Target(supernode.endpoint, is_brief=True)
+    target = Target(supernode.endpoint, depth=Depth.KNOCK)
     checker = Checker(world, world.add_host("checker"), [target])
     checker.run()
     [found] = checker.engine.conversations
@@ -176,6 +176,18 @@ def test_a_brief_talk_only_knocks() -> None:
     assert found.seen_as is None
     world.run_for(6.0)
     assert supernode.driver.step(supernode.engine.status_view)["pending_handshakes"] == 0
+
+
+def test_a_talk_may_end_with_where_it_is_seen() -> None:
+    world = World()
+    supernode = world.add_supernode()
+    target = Target(supernode.endpoint, depth=Depth.SEEN)
+    checker = Checker(world, world.add_host("checker"), [target])
+    checker.run()
+    [found] = checker.engine.conversations
+    assert found.seen_as is not None
+    assert found.mtu == 0
+    assert found.observed == []
 
 
 @pytest.mark.parametrize("hairpin", [True, False])
