@@ -52,6 +52,7 @@ def print_edges(rows: Sequence[Mapping[str, Any]], out: TextIO) -> None:
             row["id"][:_SHORT_ID],
             row["community"][:_SHORT_ID],
             row["endpoint"],
+            row["transport"],
             row["address"] or "-",
             duration(row["age_s"]),
             f"{duration(row['last_seen_s'])} ago",
@@ -59,7 +60,7 @@ def print_edges(rows: Sequence[Mapping[str, Any]], out: TextIO) -> None:
         )
         for row in rows
     ]
-    columns = ("edge", "community", "endpoint", "address", "age", "heard", "relayed")
+    columns = ("edge", "community", "endpoint", "by", "address", "age", "heard", "relayed")
     _print_table(columns, cells, out)
 
 

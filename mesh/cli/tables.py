@@ -15,6 +15,7 @@ from mesh.cli.terminal import printable
 
 PIPE_WIDTH = 1000  # columns; a pipe has no width, and cut values are of no use to grep
 
+_TRANSPORTS = {"udp": "UDP", "tcp": "TCP", "ws": "WebSocket"}
 _PATH_STYLES = {"direct": "green", "relay": "yellow", "none": "red"}
 
 
@@ -25,7 +26,7 @@ def print_peers(peers: Iterable[Mapping[str, Any]], out: TextIO | None = None) -
             peer["name"] or "-",
             peer["id"][:12],
             " ".join(address.partition("/")[0] for address in peer["addresses"]) or "-",
-            Text(peer["path"]["kind"], style=_PATH_STYLES.get(peer["path"]["kind"], "")),
+            _path(peer["path"]),
             peer["path"]["endpoint"] or "-",
             milliseconds(peer["path"]["rtt_ms"]),
             f"{amount(peer['tx_bytes'])} / {amount(peer['rx_bytes'])}",
@@ -35,6 +36,12 @@ def print_peers(peers: Iterable[Mapping[str, Any]], out: TextIO | None = None) -
     ]
     columns = ("name", "id", "addresses", "path", "endpoint", "rtt", "sent / received", "heard")
     print_table(columns, rows, out, empty="no peers yet")
+
+
+def _path(path: Mapping[str, Any]) -> Text:
+    """Return the kind of path, with the transport that carries it where that is not UDP."""
+    by = "" if path["transport"] in {"udp", ""} else f" ({path['transport']})"
+    return Text(printable(path["kind"]) + by, style=_PATH_STYLES.get(path["kind"], ""))
 
 
 def print_fdb(rows: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> None:
@@ -69,7 +76,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
         (
             "supernode",
             Text.assemble(
-                f"{printable(supernode['endpoint'])}, ",
+                f"{printable(supernode['endpoint'])} by {_TRANSPORTS[supernode['transport']]}, ",
                 state,
                 f", {milliseconds(supernode['rtt_ms'])}" if supernode["connected"] else "",
             ),

@@ -64,7 +64,7 @@ def read_stream_way(text: str) -> StreamWay:
     odd = parts.query or parts.fragment or parts.username or is_bad_path
     if parts.scheme not in {"tcp", "ws", "wss"} or not host or not port or odd:
         raise ValueError(f"{text!r} is not {wanted}")
-    if not (text.isascii() and text.isprintable()) or " " in text:
+    if not (text.isascii() and text.isprintable()) or {" ", ","} & {*text}:
         raise ValueError(f"{text!r} has characters that no such URL has")
     if parts.scheme == "tcp":
         return StreamWay(Transport.TCP, host, port)

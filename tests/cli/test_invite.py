@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from mesh.cli.invite import (
     MAX_INVITE_ENDPOINTS,
+    MAX_INVITE_WAYS,
     Invite,
     format_invite,
     is_invite,
     parse_invite,
 )
-from mesh.cli.values import HostPort
+from mesh.cli.values import HostPort, read_way
 from mesh.errors import ConfigError
 
 FINGERPRINT = "abcdefghijklmnopqrstuvwxyz234567"
@@ -28,6 +29,12 @@ hosts = st.one_of(
     st.ip_addresses(v=6).map(str),
 )
 host_ports = st.builds(HostPort, hosts, st.integers(1, 65535))
+ways = st.builds(
+    lambda scheme, place, path: read_way(f"{scheme}://{place}{path}"),
+    st.sampled_from(["ws", "wss"]),
+    host_ports,
+    st.sampled_from(["", "/", "/mesh", "/a/b~c&d=e%20+f"]),
+)
 shown_text = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20
 ).map(lambda text: unicodedata.normalize("NFC", text))
@@ -44,6 +51,7 @@ def invites(draw: st.DrawFn) -> Invite:
         ),
         community=draw(names),
         fingerprint=draw(st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=32, max_size=32)),
+        ways=tuple(draw(st.lists(ways, max_size=MAX_INVITE_WAYS))),
         is_open=is_open,
         secret=None if is_open else draw(secrets),
     )
@@ -89,6 +97,13 @@ def test_a_full_invite_reads_as_the_specification_says() -> None:
         FINGERPRINT,
         secret="p#s%w",
     )
+
+
+def test_the_ways_of_an_invite_are_escaped() -> None:
+    text = f"mesh://vpn.example:443/lan?s={FINGERPRINT}&w=wss://vpn.example:443/a%26b,tcp://h:1"
+    invite = parse_invite(text)
+    assert list(map(str, invite.ways)) == ["wss://vpn.example:443/a&b", "tcp://h:1"]
+    assert format_invite(invite) == text
 
 
 def test_an_open_invite_says_so_and_carries_no_secret() -> None:

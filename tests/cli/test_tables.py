@@ -52,6 +52,12 @@ def peers_on(out: io.StringIO, *peers: dict[str, Any]) -> str:
     return out.getvalue()
 
 
+def test_a_path_says_what_carries_it_where_that_is_not_udp() -> None:
+    path = {"kind": "relay", "transport": "tcp", "endpoint": "1.2.3.4:443", "rtt_ms": 1.0}
+    assert "relay (tcp)" in peers_on(io.StringIO(), {**PEER, "path": path})
+    assert "(udp)" not in peers_on(io.StringIO(), PEER)
+
+
 def test_a_hostile_name_is_shown_as_text_and_read_as_no_markup() -> None:
     shown = peers_on(io.StringIO(), PEER)
     assert "[red]desk\\x1b[2J[/red]" in shown
@@ -92,7 +98,14 @@ def test_the_status_shows_what_matters() -> None:
     out = io.StringIO()
     print_status(STATUS, out)
     shown = out.getvalue()
-    for part in ("lan", "mesh0", "1.2.3.4:7777, connected, 3.0 ms", "easy", "malformed 3", "1 min"):
+    for part in (
+        "lan",
+        "mesh0",
+        "1.2.3.4:7777 by UDP, connected, 3.0 ms",
+        "easy",
+        "malformed 3",
+        "1 min",
+    ):
         assert part in shown
     assert "replayed" not in shown
     assert "mapped     -" in shown

@@ -89,6 +89,18 @@ def test_a_supernode_may_carry_its_fingerprint_in_either_case() -> None:
     assert values.read_supernode("h:1") == SupernodeAddress((HostPort("h", 1),))
 
 
+def test_a_supernode_may_be_named_by_streams_beside_udp_or_alone() -> None:
+    wss, tcp = values.read_way("wss://h/x"), values.read_way("tcp://h:1")
+    assert values.read_supernode(f"h:1,h:443,wss://h/x,tcp://h:1#{FINGERPRINT}") == (
+        SupernodeAddress((HostPort("h", 1), HostPort("h", 443)), FINGERPRINT, (wss, tcp))
+    )
+    assert values.read_supernode("wss://H/x") == SupernodeAddress(
+        (HostPort("h", 443),), "", (wss,), has_udp=False
+    )
+    with pytest.raises(ValueError, match="not a host name"):
+        values.read_supernode("tcp://h_!:1")
+
+
 def test_a_bad_fingerprint_is_refused() -> None:
     for fingerprint in ("", "short", FINGERPRINT + "a", "1" * 32):
         with pytest.raises(ValueError, match="not a fingerprint"):
@@ -181,8 +193,9 @@ def test_a_supernode_that_is_kept_reads_back_as_it_was() -> None:
     supernode = SupernodeAddress(
         (HostPort("192.0.2.1", 7777), HostPort("fd00::1", 7778)), "a234567b" * 4
     )
-    line = values.format_kept_supernode(supernode)
-    assert values.read_kept_supernode(line) == supernode
+    by_stream = values.read_supernode(f"wss://h/x,tcp://h:1#{FINGERPRINT}")
+    for kept in (supernode, by_stream):
+        assert values.read_kept_supernode(values.format_kept_supernode(kept)) == kept
 
 
 @pytest.mark.parametrize("line", ["", "host", "host:1", "host:1#short", "host:1,#" + "a" * 32])

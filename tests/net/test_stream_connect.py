@@ -52,6 +52,7 @@ def test_a_way_is_read_and_shown(text: str, way: StreamWay, shown: str) -> None:
         "wss://vpn.example/a?b",
         "wss://vpn.example:70000",
         "wss://vpn.example/a b",
+        "wss://vpn.example/a,b",
         "wss://vpn.example/ü",
         "wss://[fd00::1",
     ],

@@ -213,6 +213,7 @@ def test_tables_are_aligned_and_uncoloured_in_a_pipe() -> None:
         "id": "ab" * 16,
         "community": "cd" * 32,
         "endpoint": "192.0.2.1:4000",
+        "transport": "tcp",
         "address": "10.0.0.1/22",
         "age_s": 3700.0,
         "last_seen_s": 1.5,
