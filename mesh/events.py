@@ -110,6 +110,23 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamWanted:
+    """UDP to this supernode draws no answer: open a stream (docs/protocol.md section 19).
+
+    Wanted until `StreamUnwanted`: when opening fails, or the stream ends, the driver tries again.
+    """
+
+    supernode: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUnwanted:
+    """The stream to this supernode is not needed any more, opened or not: close it."""
+
+    supernode: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A session with a peer is established."""
 
@@ -210,6 +227,8 @@ Event: TypeAlias = (
     | SupernodeLost
     | SupernodeVersion
     | Replaced
+    | StreamWanted
+    | StreamUnwanted
     | PeerUp
     | PeerDown
     | PathChanged

@@ -44,6 +44,7 @@ class VirtualDriver:
         udp_port: what the engine is bound to.
         events: what the engine reported, with world times.
         frames: what it wrote to its TAP: world time, virtio-net header, frame.
+        is_running: until it crashes or stops.
         handed: how many datagrams the engine was given, and `batches` in how many batches.
     """
 
@@ -74,7 +75,8 @@ class VirtualDriver:
         self._timer_at = math.inf
         self._timer_calls = 0
         self._timer_window_at = clock.now
-        self._is_running = True
+        self._streams: dict[int, Callable[[bytes], None]] = {}
+        self.is_running = True
         self.udp_port = host.listen(self, udp_port)
         self._extra_ports: dict[SocketId, int] = {}
 
@@ -101,10 +103,30 @@ class VirtualDriver:
             self._clock.after(self._dice.uniform(0, WAKE_UP_WITHIN), self._wake_up)
         self._inbox.append(packet)
 
+    def add_stream(self, socket: int, send: Callable[[bytes], None]) -> None:
+        """Have one more socket: a stream."""
+        self._streams[socket] = send
+
+    def receive_from_stream(self, socket: int, source: Endpoint, datagram: bytes) -> None:
+        """Take a datagram off a stream."""
+        if not self.is_running:
+            return
+        self._lend(
+            datagram,
+            lambda view, now: self.engine.receive_datagrams(
+                ReceivedDatagrams(view, len(datagram), source, socket), now
+            ),
+        )
+
+    def close_stream(self, socket: int) -> None:
+        """Let a stream end."""
+        if self._streams.pop(socket, None) is not None and self.is_running:
+            self.step(lambda now: self.engine.socket_closed(socket, now))
+
     def receive_refusal(self, packet: Packet) -> None:
         """Tell an edge of an ICMP error; a supernode does not ask for them."""
         receive = getattr(self.engine, "receive_unreachable", None)
-        if receive is not None and self._is_running:
+        if receive is not None and self.is_running:
             socket = self._socket_of(packet.source)
             quoted = packet.payload[:QUOTED_BYTES]
             self.step(lambda now: receive(socket, packet.destination, quoted, now))
@@ -125,7 +147,7 @@ class VirtualDriver:
 
     def crash(self) -> None:
         """Stop without a word, as kill -9 does."""
-        self._is_running = False
+        self.is_running = False
         for socket in self.extra_sockets:
             self.remove_socket(socket)
         self.host.close(self.udp_port)
@@ -150,7 +172,7 @@ class VirtualDriver:
     def _wake_up(self) -> None:
         packets, self._inbox = self._inbox, []
         start = 0
-        while start < len(packets) and self._is_running:
+        while start < len(packets) and self.is_running:
             end = self._end_of_batch(packets, start)
             self._receive_batch(packets[start:end])
             start = end
@@ -233,6 +255,9 @@ class VirtualDriver:
         for batch in self.engine.datagrams_to_send():
             content = b"".join(batch.buffers)
             destination = Endpoint(*batch.destination)
+            if batch.socket not in {*WellKnownSocket, *self._extra_ports}:
+                self._send_by_stream(batch, content)
+                continue
             expected = WellKnownSocket.UDP_IPV6 if destination.is_ipv6 else WellKnownSocket.UDP_IPV4
             known = (expected, *self._extra_ports)
             assert batch.socket in known, f"{destination} is not reached through {batch.socket}"
@@ -255,6 +280,12 @@ class VirtualDriver:
                 refused.append((batch, error, unsent))
         return refused
 
+    def _send_by_stream(self, batch: OutgoingDatagrams, content: bytes) -> None:
+        send = self._streams.get(batch.socket)
+        if send is not None:  # else it has ended: an error that means nothing to an engine
+            for start in range(0, len(content), batch.segment_bytes):
+                send(content[start : start + batch.segment_bytes])
+
     def _drain_frames(self) -> None:
         frames_to_write = getattr(self.engine, "frames_to_write", None)
         for iovec in frames_to_write() if frames_to_write else ():
@@ -265,7 +296,7 @@ class VirtualDriver:
 
     def _schedule_timer(self) -> None:
         deadline = self.engine.next_timer_at()
-        if deadline == self._timer_at or not self._is_running:
+        if deadline == self._timer_at or not self.is_running:
             return
         self._timer_at = deadline
         if deadline < math.inf:
@@ -273,7 +304,7 @@ class VirtualDriver:
 
     def _handle_timers(self, deadline: float) -> None:
         """Call the engine at the very moment it asked for, unless it changed its mind."""
-        if not self._is_running or deadline != self._timer_at:
+        if not self.is_running or deadline != self._timer_at:
             return
         self._timer_at = math.inf
         self._engine_time = max(self._engine_time, deadline)

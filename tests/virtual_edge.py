@@ -6,6 +6,7 @@ from typing import TypeVar
 from mesh.addresses import EdgeId
 from mesh.core.config import EdgeConfig, SupernodeConfig
 from mesh.core.edge import EdgeEngine
+from mesh.engine import Transport
 from mesh.events import (
     Event,
     PathChanged,
@@ -13,11 +14,14 @@ from mesh.events import (
     PeerDown,
     PeerUp,
     Registered,
+    StreamUnwanted,
+    StreamWanted,
     SupernodeSeen,
 )
 from mesh.snapshots import PeerView
 from tests.virtual_driver import VirtualDriver
 from tests.virtual_network import Host
+from tests.virtual_stream import StreamKeeper, VirtualStream
 from tests.virtual_supernode import VirtualSupernode
 from tests.virtual_topology import Topology
 
@@ -34,6 +38,7 @@ class VirtualEdge:
         peers: peers with a session.
         paths: the path to each peer, as last reported.
         address: the leased address (CIDR), or empty.
+        streams: what opens streams to supernodes.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class VirtualEdge:
         self._registrations = 0
         self.engine: EdgeEngine
         self.driver: VirtualDriver
+        self.streams: StreamKeeper
         self._old_frames: list[tuple[float, bytes]] = []
         self._topology = topology
         self._supernodes = supernodes
@@ -103,6 +109,13 @@ class VirtualEdge:
             on_event=self._note,
         )
         self.udp_port = self.driver.udp_port
+        self.streams = StreamKeeper(
+            self._topology.clock,
+            self._topology.dice,
+            self.driver,
+            self._driver_of,
+            self._tell_stream,
+        )
         self.is_running = True
         self.tell_addresses()
         for index, supernode in enumerate(self._supernodes):
@@ -119,6 +132,18 @@ class VirtualEdge:
         """Tell the engine what a supernode's name resolves to."""
         endpoints = supernode.endpoints
         self.driver.step(lambda now: self.engine.set_supernode_endpoints(index, endpoints, now))
+
+    def _driver_of(self, number: int) -> VirtualDriver | None:
+        supernode = self._supernodes[number]
+        return supernode.driver if supernode.is_running else None
+
+    def _tell_stream(self, number: int, stream: VirtualStream) -> None:
+        if stream.is_open and self.is_running:
+            self.driver.step(
+                lambda now: self.engine.set_supernode_stream(
+                    number, stream.sockets[0], stream.endpoint, Transport.TCP, now
+                )
+            )
 
     def crash(self) -> None:
         """Vanish without a word, as kill -9 does."""
@@ -184,6 +209,10 @@ class VirtualEdge:
                 self.address = event.address
             case SupernodeSeen():
                 self._pin(event)
+            case StreamWanted(number):
+                self.streams.want(number)
+            case StreamUnwanted(number):
+                self.streams.unwant(number)
             case PeerUp():
                 self.peers.add(event.peer)
             case PeerDown():

@@ -304,6 +304,7 @@ class Host:
         ports: its interfaces; the first one of a family is the default route.
         blocks_udp: a firewall on the machine drops all UDP, both ways.
         refused: addresses to which a firewall on the machine lets nothing out.
+        blocks_tcp: the same for streams.
     """
 
     def __init__(self, name: str, clock: VirtualClock) -> None:
@@ -311,6 +312,7 @@ class Host:
         self.ports: list[Port] = []
         self.blocks_udp = False
         self.refused: set[str] = set()
+        self.blocks_tcp = False
         self._clock = clock
         self._applications: dict[tuple[bool, int], Application] = {}
         self._next_port = 40000

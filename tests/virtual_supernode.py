@@ -21,6 +21,7 @@ class VirtualSupernode:
         driver: what runs the engine.
         leases: the store: address by community id and edge.
         subnets: the store: subnet by community id.
+        is_running: until it crashes or stops.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class VirtualSupernode:
         self._udp_port = udp_port
         self._clock_offset = clock_offset
         self._has_probe_ports = has_probe_ports
-        self._is_running = False
+        self.is_running = False
         self.start()
 
     @property
@@ -80,21 +81,21 @@ class VirtualSupernode:
                 self.driver.add_socket(socket, udp_port)
             self.engine.open_observation_sockets(PROBE_PORTS, [PROBE_SOCKETS])
         self.driver.start()
-        self._is_running = True
+        self.is_running = True
 
     def crash(self) -> None:
         """Vanish without a word."""
         self.driver.crash()
-        self._is_running = False
+        self.is_running = False
 
     def stop(self) -> None:
         """Say goodbye and stop."""
         self.driver.stop()
-        self._is_running = False
+        self.is_running = False
 
     def edge_count(self) -> int:
         """Return how many edges are registered, 0 while it is down."""
-        if not self._is_running:
+        if not self.is_running:
             return 0
         return self.driver.step(self.engine.status_view)["edges"]
 

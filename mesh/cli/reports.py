@@ -33,6 +33,10 @@ def describe(event: Event, supernodes: Sequence[str]) -> Line | None:
             return _line(event, f"{_name(event.name, event.peer)} is gone", event.peer)
         case events.PathChanged():
             return _line(event, _describe_path(event), event.peer + event.kind.encode())
+        case events.StreamWanted(number):
+            return _line(event, f"{supernodes[number]} does not answer by UDP: trying streams too")
+        case events.StreamUnwanted(number):
+            return _line(event, f"{supernodes[number]} answers by UDP: no stream is needed")
         case _:
             return _describe_supernode(event, supernodes)
 

@@ -29,18 +29,22 @@ class Attempt:
     Args:
         context: the engine's.
         owner: whom datagrams for our index are handed to.
-        via: where the supernode should be.
+        vias: where the supernode may be, at least one: the first is tried at once, the others one
+            by one as `try_next` is called (RFC 8305 section 5).
         cookie: what it asked to see, or None.
 
     Attributes:
-        via: where it is, once it has answered.
+        via: where it was asked last; where it is, once it has answered.
         stage: how far this has come.
         session: of stage CONFIRMED.
         confirmations_sent: how often the confirmation has left.
     """
 
-    def __init__(self, context: Context, owner: object, via: Via, cookie: bytes | None) -> None:
-        self.via = via
+    def __init__(
+        self, context: Context, owner: object, vias: list[Via], cookie: bytes | None
+    ) -> None:
+        self.via = vias[0]
+        self._untried = vias[1:]
         self.stage = Stage.INITIATED
         self.session: Session | None = None
         self.confirmations_sent = 0
@@ -54,7 +58,24 @@ class Attempt:
             context.entropy,
             cookie,
         )
-        context.outbox.send(via, self._initiator.datagram)
+        context.outbox.send(self.via, self._initiator.datagram)
+
+    @property
+    def wants_next(self) -> bool:
+        """Whether another way may be tried while this one has not answered."""
+        return self.stage is Stage.INITIATED and bool(self._untried)
+
+    def try_next(self) -> None:
+        """Send the same initiation by the next way; whichever answers first is used."""
+        if self.wants_next:
+            self.via = self._untried.pop(0)
+            self._context.outbox.send(self.via, self._initiator.datagram)
+
+    def try_by(self, via: Via) -> None:
+        """Send the same initiation by a way that has just come up."""
+        if self.stage is Stage.INITIATED:
+            self._untried.insert(0, via)
+            self.try_next()
 
     def receive_response_untrusted(self, datagram: Buffer) -> str:
         """Take in message 2; return the fingerprint of the key that it proves.

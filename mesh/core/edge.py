@@ -18,7 +18,15 @@ from mesh.core.switch import Switch
 from mesh.core.tap_port import TapPort
 from mesh.core.timers import Timer
 from mesh.core.undelivered import Undelivered
-from mesh.engine import Buffer, Entropy, FrameIovec, OutgoingDatagrams, ReceivedDatagrams, SocketId
+from mesh.engine import (
+    Buffer,
+    Entropy,
+    FrameIovec,
+    OutgoingDatagrams,
+    ReceivedDatagrams,
+    SocketId,
+    Transport,
+)
 from mesh.events import DropReason, Event
 from mesh.snapshots import EdgeView, FdbView, PeerView
 
@@ -56,6 +64,20 @@ class EdgeEngine:
     def set_supernode_endpoints(self, index: int, endpoints: list[Endpoint], now: float) -> None:
         """Learn where supernode number ``index`` of the configuration is."""
         self._supernodes.set_endpoints(index, endpoints, now)
+
+    def set_supernode_stream(
+        self, number: int, socket: SocketId, endpoint: Endpoint, transport: Transport, now: float
+    ) -> None:
+        """Learn that a stream to supernode ``number`` is open: the answer to `StreamWanted`.
+
+        Args:
+            number: as in the configuration.
+            socket: of the stream; `socket_closed` tells when it has ended.
+            endpoint: the other end, or the proxy: what is shown.
+            transport: TCP or WEBSOCKET.
+            now: the time.
+        """
+        self._supernodes.set_stream(number, Via(socket, endpoint), transport, now)
 
     def set_local_addresses(
         self, host_addresses: list[str], port_ipv4: int, port_ipv6: int, now: float
@@ -148,7 +170,7 @@ class EdgeEngine:
 
     def socket_closed(self, socket: SocketId, now: float) -> None:
         """Learn that a stream has ended, or that an extra socket is gone."""
-        del socket, now  # nothing has been opened by this engine yet
+        self._supernodes.socket_closed(socket, now)
 
     def handle_timers(self, now: float) -> None:
         """Do what is due."""
@@ -159,6 +181,8 @@ class EdgeEngine:
                     | Timer.SUPERNODE_HEARTBEAT
                     | Timer.MEMBERSHIP
                     | Timer.NAT_OBSERVATION
+                    | Timer.STREAM
+                    | Timer.UDP_PROBE
                 ):
                     self._supernodes.handle_timer(timer, owner, now)
                 case Timer.MAC_AGING:
@@ -213,7 +237,7 @@ class EdgeEngine:
 
     def peer_views(self, now: float) -> list[PeerView]:
         """Return the rows of ``mesh-edge peers``, sorted by name."""
-        rows = [views.peer_view(peer, now) for peer in self._peers]
+        rows = [views.peer_view(peer, self._supernodes.transport, now) for peer in self._peers]
         return sorted(rows, key=lambda row: (row["name"], row["id"]))
 
     def fdb_views(self, now: float) -> list[FdbView]:

@@ -60,12 +60,15 @@ class LocalEndpoints:
         address = ipaddress.ip_address(endpoint.host.partition("%")[0])
         return not any(address in network for network in self._overlays)
 
-    def set_seen(self, supernode: int, endpoint: Endpoint | None) -> None:
-        """Note where a supernode sees us: a candidate, unless it is a stream (section 19)."""
-        if endpoint is None or not endpoint.port:  # no port that a peer could send to
-            self._seen.pop(supernode, None)
+    def set_seen(self, supernode: int, endpoint: Endpoint | None) -> bool:
+        """Note where a supernode sees our UDP come from; whether that changed."""
+        if endpoint == self._seen.get(supernode):
+            return False
+        if endpoint is None:
+            del self._seen[supernode]
         else:
             self._seen[supernode] = endpoint
+        return True
 
     def observe(self, endpoint: Endpoint) -> None:
         """Note where a peer saw a ping of ours come from."""

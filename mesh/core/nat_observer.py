@@ -67,6 +67,10 @@ class NatObserver:
         self._probes = probes
         self.seen(seen_as, now)
 
+    def moved(self, via: Via) -> None:
+        """Learn that the supernode is reached by another way now: a stream, or UDP again."""
+        self._via = via
+
     def seen(self, endpoint: Endpoint, now: float) -> None:
         """Find out anew, if the supernode sees us elsewhere than when we last found out."""
         via = self._via

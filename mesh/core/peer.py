@@ -152,6 +152,12 @@ class Peer:
         self.paths.relay_lost(supernode, now)
         self._report_path()
 
+    def relay_moved(self, supernode: int, relay: Via, now: float) -> None:
+        """Learn that a supernode is reached by another way."""
+        self.paths.set_relay(supernode, relay, now)
+        self.reschedule_probe(now)
+        self._report_path()
+
     def expelled(self, now: float) -> None:
         """Learn that no supernode that answers knows the peer any more.
 

@@ -15,6 +15,7 @@ from mesh.core.supernodes import Supernodes, is_on_loopback
 from mesh.core.switch import Switch
 from mesh.core.timers import Timer
 from mesh.crypto.identity import default_mac_of, edge_id_of
+from mesh.engine import Transport
 from mesh.errors import NotAuthentic
 from mesh.events import DropReason
 from mesh.wire.messages import Hello
@@ -41,6 +42,7 @@ class PeerTable:
         self._by_id: dict[EdgeId, Peer] = {}
         supernodes.on_doubt = self._supernode_doubted
         supernodes.on_loss = self._supernode_lost
+        supernodes.on_move = self._supernode_moved
         self.on_new_peer: Callable[[Peer, float], None] = lambda _peer, _now: None
 
     def __iter__(self) -> Iterator[Peer]:
@@ -54,13 +56,20 @@ class PeerTable:
         """Act on what a supernode said about members."""
         if registration.via is None:
             return  # not registered yet: `registered` will name them again
-        self._local.set_seen(registration.number, registration.seen_as)
+        changed = self._local.set_seen(registration.number, registration.udp_seen_as)
+        if changed and registration.transport is not Transport.UDP:
+            self._tell_candidates(now)  # the supernode tells others only where a stream comes from
         for edge_id in news.changed:
             self._introduce(registration, edge_id, now, is_newcomer=news.is_list)
         for edge_id in news.gone:
             peer = self._by_id.get(edge_id)
             if peer is not None:
                 self._member_left(registration, peer, now)
+
+    def _tell_candidates(self, now: float) -> None:
+        for peer in self._by_id.values():
+            if peer.sessions.current is not None:
+                peer.network_changed(now)
 
     def _member_left(self, registration: Registration, peer: Peer, now: float) -> None:
         """A supernode that we have lost ourselves cannot vouch for anybody."""
@@ -80,6 +89,14 @@ class PeerTable:
     def _supernode_lost(self, registration: Registration, now: float) -> None:
         for peer in self._by_id.values():
             peer.relay_lost(registration.number, now)
+
+    def _supernode_moved(self, registration: Registration, now: float) -> None:
+        via = registration.via
+        for edge_id, member in registration.membership.members.items():
+            peer = self._by_id.get(edge_id)
+            if peer is not None and via is not None:
+                relay = Via(via.socket, via.endpoint, member.relay_id)
+                peer.relay_moved(registration.number, relay, now)
 
     def _introduce(
         self, registration: Registration, edge_id: EdgeId, now: float, *, is_newcomer: bool

@@ -32,8 +32,9 @@ from mesh.core.membership import Membership
 from mesh.core.nat_observer import NatObserver
 from mesh.core.outbox import Via
 from mesh.core.timers import Timer
+from mesh.core.ways import Ways
 from mesh.crypto.session import Session
-from mesh.engine import Buffer, udp_socket_for
+from mesh.engine import Buffer, SocketId, Transport
 from mesh.errors import RefusalReason
 from mesh.events import DropReason
 from mesh.wire.inner import open_control_untrusted, wrap_control
@@ -56,6 +57,7 @@ from mesh.wire.messages import (
 )
 
 REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
+NEXT_WAY_DELAY = 0.25  # s before the next address of a name is tried; RFC 8305 section 5
 SPARE_RETRY_INTERVAL = 10.0  # s; while another supernode serves us nobody waits for this one
 
 
@@ -85,6 +87,9 @@ class Siblings(Protocol):
     def doubted(self, registration: "Registration", now: float) -> None:
         """Learn that a ping drew no answer, or could not be sent."""
 
+    def moved(self, registration: "Registration", now: float) -> None:
+        """Learn that its supernode is now reached by another way."""
+
     def are_serving(self) -> bool:
         """Whether any registration is connected."""
 
@@ -96,7 +101,8 @@ class Registration:
         via: where the supernode is, once it has been found.
         is_connected: whether it takes us for registered, as far as we know.
         relay_id: ours on this supernode, 0 before registration.
-        seen_as: our endpoint as the supernode saw it.
+        seen_as: our endpoint as the supernode saw it, without a port if that is a stream.
+        udp_seen_as: the same for UDP, None before UDP brought an answer.
         membership: the other members.
         nat_observer: finds out the kind of our NAT with this supernode's help.
     """
@@ -116,12 +122,15 @@ class Registration:
         self.is_connected = False
         self.relay_id = 0
         self.seen_as: Endpoint | None = None
+        self.udp_seen_as: Endpoint | None = None
         self._context = context
         self._siblings = siblings
         self._pin = config.fingerprint
-        self._endpoints: list[Endpoint] = []
+        self._ways = Ways(number, context)
+        self._told_vias: set[Via] = set()
         self._attempt: Attempt | None = None
         self._attempts = 0
+        self._retry_at = 0.0
         self._session: Session | None = None
         self._previous: Session | None = None
         self._cookies = CookieJar()
@@ -141,11 +150,59 @@ class Registration:
         """Whether it may be gone, though it still counts as connected."""
         return self._liveness.is_shaky
 
+    @property
+    def transport(self) -> Transport:
+        """What carries datagrams to it."""
+        return self._ways.transport(self.via)
+
+    @property
+    def vias(self) -> set[Via]:
+        """All ways by which its datagrams may come."""
+        ways = {self.via, self._ways.stream, *self._ways.udp()}
+        return {way for way in ways if way is not None}
+
     # Attempts
 
-    def set_endpoints(self, endpoints: list[Endpoint]) -> None:
-        """Learn where the supernode's name leads to; the first is tried first."""
-        self._endpoints = list(endpoints)
+    def set_endpoints(self, endpoints: list[Endpoint], now: float) -> None:
+        """Learn where the supernode's name leads to; none if it does not resolve."""
+        self._ways.set_endpoints(endpoints)
+        if self.is_connected:
+            self._tell_relay_id()
+            self._siblings.changed(self, now)
+        elif not endpoints and not self._is_stopped:
+            self._ways.asked(now)  # a proxy may know the name
+
+    def set_stream(self, via: Via, transport: Transport, now: float) -> None:
+        """Learn that a stream has been opened: say by it what UDP did not bring an answer to."""
+        self._ways.set_stream(via, transport)
+        if self._is_stopped:
+            return
+        if self.is_connected and self._session is not None:
+            self._tell_relay_id()
+            self._siblings.changed(self, now)
+            self._ping_by(via, self._session)
+        elif self._attempt is not None:
+            self._attempt.try_by(via)
+        else:
+            self.start(now)
+
+    def stream_ended(self, socket: SocketId, now: float) -> None:
+        """Learn that a socket is gone; if it led to this supernode, turn to UDP."""
+        stream = self._ways.stream_ended(socket)
+        if stream is None:
+            return
+        was_used = stream == self.via
+        if was_used:
+            self._lose(now)
+            self.via = None
+        self._tell_relay_id()
+        if was_used or (self._attempt is not None and self._attempt.via == stream):
+            self.start(now)
+
+    def handle_stream_timer(self, now: float) -> None:
+        """Ask for a stream: UDP has not brought an answer."""
+        if not self.is_connected and not self._is_stopped:
+            self._ways.want_stream(now)
 
     def start_if_idle(self, at: float, now: float) -> None:
         """Start an attempt at ``at`` unless one is under way or none is needed."""
@@ -161,19 +218,28 @@ class Registration:
         self._abandon_attempt()
         if self._is_stopped:
             return
-        if self._endpoints:
-            endpoint = self._endpoints[self._attempts % len(self._endpoints)]
-            via = Via(udp_socket_for(endpoint), endpoint)
-            self._attempt = Attempt(self._context, self, via, self._cookies.started(now))
+        vias = self._ways.in_order(self.via if self.is_connected else None, self._attempts)
+        if vias:
+            self._attempt = Attempt(self._context, self, vias, self._cookies.started(now))
+            if not self.is_connected:
+                self._ways.asked(now)
         self._set_retry_timer(now, self._attempts)
+        self._set_next_way_timer(now)
 
     def _set_retry_timer(self, now: float, tries: int) -> None:
         step = min(tries, len(HANDSHAKE_RETRY_INTERVALS) - 1)
         interval = HANDSHAKE_RETRY_INTERVALS[step]
         if tries >= len(HANDSHAKE_RETRY_INTERVALS) and self._siblings.are_serving():
             interval = SPARE_RETRY_INTERVAL
-        at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
-        self._context.timers.set(Timer.REGISTER, self.number, at)
+        self._retry_at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
+        self._context.timers.set(Timer.REGISTER, self.number, self._retry_at)
+
+    def _set_next_way_timer(self, now: float) -> None:
+        if self._attempt is not None and self._attempt.wants_next:
+            at = min(now + NEXT_WAY_DELAY, self._retry_at)
+            self._context.timers.set(Timer.REGISTER, self.number, at)
+        else:
+            self._context.timers.set(Timer.REGISTER, self.number, self._retry_at)
 
     def _abandon_attempt(self) -> None:
         if self._attempt is not None:
@@ -181,9 +247,13 @@ class Registration:
             self._attempt = None
 
     def handle_register_timer(self, now: float) -> None:
-        """Repeat what drew no answer, or start anew."""
-        self._cookies.retried()
+        """Repeat what drew no answer, try another way, or start anew."""
         attempt = self._attempt
+        if attempt is not None and attempt.wants_next and now < self._retry_at:
+            attempt.try_next()
+            self._set_next_way_timer(now)
+            return
+        self._cookies.retried()
         if attempt is not None and attempt.may_repeat:
             self._send_register(attempt, now)
             return
@@ -212,6 +282,7 @@ class Registration:
         if not self._pin:
             self._pin = proved
             self._report(events.SupernodeSeen(self.number, proved))
+        self._ways.answered(via)
         attempt.confirm(via, now)
         self._send_register(attempt, now)
 
@@ -258,7 +329,7 @@ class Registration:
             case RefusedMessage():
                 self._receive_refused(message, now)
             case Pong():
-                self._receive_pong(message, via, now)
+                self._receive_pong(message, session, via, now)
             case Members():
                 changed, gone = self.membership.receive_members(message)
                 self._digest_seen(message.digest, now)
@@ -276,6 +347,7 @@ class Registration:
         match message:
             case ReplacedMessage() if session is self._session:
                 self._is_stopped = True
+                self._ways.want_no_stream()
                 self._lose(now)
                 self._report(events.Replaced(self.number))
             case Shutdown() if session is not self._previous:
@@ -295,12 +367,11 @@ class Registration:
         if self._previous is not None:
             self._context.indexes.release(self._previous.our_index)
         self._previous, self._session = self._session, session
-        if self.via is not None:
-            self._context.outbox.set_our_relay_id(self.via, 0)
         self.via = attempt.via
         self.relay_id = message.relay_id
-        self._context.outbox.set_our_relay_id(self.via, self.relay_id)
-        self.seen_as = message.endpoint
+        self._tell_relay_id()
+        self._ways.use(attempt.via, now)
+        self._note_seen_as(message.endpoint)
         leased = message.address
         if not is_acceptable(leased, self._context.config):
             if leased:
@@ -323,6 +394,19 @@ class Registration:
             self._report(events.Registered(self.number, address, message.endpoint, is_first))
         # The list of members may have overtaken this answer.
         return News(list(self.membership.members), [], is_list=True)
+
+    def _tell_relay_id(self) -> None:
+        """Have envelopes for this supernode carry our id, whichever way they take."""
+        vias = self.vias
+        for via in self._told_vias | vias:
+            relay_id = self.relay_id if via in vias else 0
+            self._context.outbox.set_our_relay_id(via, relay_id)
+        self._told_vias = vias
+
+    def _note_seen_as(self, endpoint: Endpoint) -> None:
+        self.seen_as = endpoint
+        if endpoint.port:
+            self.udp_seen_as = endpoint
 
     def _update_ourselves(self) -> None:
         if self.seen_as is not None:
@@ -356,8 +440,10 @@ class Registration:
             self._report(events.SupernodeLost(self.number, self._liveness.silent_for(now)))
             self.start(now)
             return
-        if self._attempt is None and (self._liveness.is_doubtful or session.wants_rekey(now)):
+        if self._attempt is None and self._wants_handshake(session, now):
             self.start(now)
+        if self._liveness.is_shaky and self.transport is Transport.UDP:
+            self._ways.want_stream(now)
         self._ping(session, now)
         self._context.timers.set(
             Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
@@ -365,18 +451,61 @@ class Registration:
         if self._liveness.is_silent:
             self._siblings.doubted(self, now)
 
+    def _wants_handshake(self, session: Session, now: float) -> bool:
+        if self._liveness.is_doubtful or session.wants_rekey(now):
+            return True
+        return self._liveness.is_shaky and len(self.vias) > 1  # it may answer elsewhere
+
     def _ping(self, session: Session, now: float) -> None:
         if self.via is not None:
             token = self._context.entropy(8)
             self._liveness.pinged(token, now)
             self._send(self.via, session, Ping(token=token, pad=b""))
 
-    def _receive_pong(self, message: Pong, via: Via, now: float) -> None:
-        if not self._liveness.answered(message.token, now):
-            self.nat_observer.receive_pong(message.token, via, message.endpoint, now)
+    def _ping_by(self, via: Via, session: Session, *repeats_left: int) -> None:
+        token = self._context.entropy(8)
+        self._ways.probed(token, via, *repeats_left)
+        self._send(via, session, Ping(token=token, pad=b""))
+
+    def handle_udp_probe_timer(self, now: float) -> None:
+        """See whether UDP works again while a stream is in use."""
+        if self.is_connected and self._session is not None and self.transport is not Transport.UDP:
+            for via in self._ways.probe_due(now):
+                self._ping_by(via, self._session)
+
+    def _receive_probe_answer(self, message: Pong, session: Session, via: Via, now: float) -> None:
+        """Follow the supernode to a way that it has moved us to; until then, ask again."""
+        probe = self._ways.take_probe(message.token, via)
+        if probe is None or via == self.via:
             return
+        if len(message.digest) == 8:
+            self.via = via
+            self._ways.use(via, now)
+            self.nat_observer.moved(via)
+            self._liveness.registered(now)
+            self._siblings.moved(self, now)
+            self._note_pong(message, now)
+            return
+        if via != self._ways.stream:
+            self._ways.udp_answered(now)
+            if message.endpoint is not None and message.endpoint.port:
+                self.udp_seen_as = message.endpoint
+        if probe.repeats_left:
+            self._ping_by(via, session, probe.repeats_left - 1)
+
+    def _receive_pong(self, message: Pong, session: Session, via: Via, now: float) -> None:
+        if self._liveness.answered(message.token, now):
+            if via == self.via and message.digest:
+                self._ways.use(via, now)
+            self._note_pong(message, now)
+        elif self.nat_observer.receive_pong(message.token, via, message.endpoint, now):
+            pass
+        elif self.is_connected and session is self._session:
+            self._receive_probe_answer(message, session, via, now)
+
+    def _note_pong(self, message: Pong, now: float) -> None:
         if message.endpoint is not None and message.endpoint != self.seen_as:
-            self.seen_as = message.endpoint
+            self._note_seen_as(message.endpoint)
             self._update_ourselves()
         if self.seen_as is not None:
             self.nat_observer.seen(self.seen_as, now)
@@ -408,6 +537,9 @@ class Registration:
 
     def receive_send_error(self, via: Via, now: float) -> None:
         """React to a fatal send error towards the supernode: verify soon."""
+        if self._attempt is not None and self._attempt.via == via:
+            self._attempt.try_next()
+            self._set_next_way_timer(now)
         if via == self.via and self.is_connected:
             self._context.timers.set_no_later_than(
                 Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
@@ -416,6 +548,9 @@ class Registration:
 
     def network_changed(self, now: float) -> None:
         """React to new local addresses: tell the supernode where we are now."""
+        self._ways.probe_soon(now)
+        if self.transport is not Transport.UDP:
+            self.udp_seen_as = None
         if self.is_connected:
             self._context.timers.set_no_later_than(Timer.SUPERNODE_HEARTBEAT, self.number, now)
         else:
@@ -427,7 +562,7 @@ class Registration:
         self._liveness.forget_pings()
         self._context.timers.cancel(Timer.SUPERNODE_HEARTBEAT, self.number)
         self._context.timers.cancel(Timer.MEMBERSHIP, self.number)
-        self.nat_observer.stop()
+        self._context.timers.cancel(Timer.UDP_PROBE, self.number)
         self._siblings.changed(self, now)
 
     # Membership
@@ -454,6 +589,7 @@ class Registration:
         self._is_stopped = True
         if self.is_connected and self._session is not None and self.via is not None:
             self._send(self.via, self._session, Leave())
+        self._ways.want_no_stream()
         self._lose(now)
         self._abandon_attempt()
 

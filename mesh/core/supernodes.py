@@ -15,6 +15,7 @@ from mesh.core.context import Context
 from mesh.core.outbox import Via
 from mesh.core.registration import Registration
 from mesh.core.timers import Timer
+from mesh.engine import SocketId, Transport
 
 SPARE_DELAY = 0.25  # s; so that spares can be asked for the address that the first one leases
 
@@ -24,9 +25,10 @@ class Supernodes:
 
     Attributes:
         primary: the best connected one; while none is, the last one that was.
-        by_via: the connected ones by where they are.
+        by_via: the connected ones by all ways that lead to them.
         on_doubt: told of a supernode that may be gone.
         on_loss: told of one that is gone.
+        on_move: told of one that is reached by another way.
     """
 
     def __init__(self, context: Context, our_id: EdgeId) -> None:
@@ -38,6 +40,7 @@ class Supernodes:
         self.by_via: dict[Via, Registration] = {}
         self.on_doubt: Callable[[Registration, float], None] = lambda _registration, _now: None
         self.on_loss: Callable[[Registration, float], None] = lambda _registration, _now: None
+        self.on_move: Callable[[Registration, float], None] = lambda _registration, _now: None
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(self._registrations)
@@ -48,7 +51,7 @@ class Supernodes:
 
     def at(self, via: Via) -> Registration | None:
         """Return the registration whose supernode is at this place, connected or not."""
-        return next((each for each in self._registrations if each.via == via), None)
+        return next((each for each in self._registrations if via in each.vias), None)
 
     @property
     def is_on_loopback(self) -> bool:
@@ -61,10 +64,25 @@ class Supernodes:
     def set_endpoints(self, number: int, endpoints: list[Endpoint], now: float) -> None:
         """Learn where a supernode is; it is registered with at once, or a moment after others."""
         registration = self._registrations[number]
-        registration.set_endpoints(endpoints)
+        registration.set_endpoints(endpoints, now)
         if endpoints:
             delay = 0.0 if self.are_serving() else number * SPARE_DELAY
             registration.start_if_idle(now + delay, now)
+
+    def set_stream(self, number: int, via: Via, transport: Transport, now: float) -> None:
+        """Learn that the driver has opened a stream to a supernode."""
+        self._registrations[number].set_stream(via, transport, now)
+
+    def socket_closed(self, socket: SocketId, now: float) -> None:
+        """Learn that a stream has ended."""
+        for registration in self._registrations:
+            registration.stream_ended(socket, now)
+
+    def transport(self, via: Via) -> Transport:
+        """Return what carries datagrams by this way, relayed or not."""
+        registration = self.by_via.get(via.supernode)
+        is_its = registration is not None and registration.via == via.supernode
+        return registration.transport if registration is not None and is_its else Transport.UDP
 
     def handle_timer(self, timer: Timer, number: object, now: float) -> None:
         """Pass a timer on to its registration."""
@@ -77,18 +95,31 @@ class Supernodes:
                         registration.handle_heartbeat_timer(now)
                     case Timer.NAT_OBSERVATION:
                         registration.nat_observer.handle_timer(now)
+                    case Timer.STREAM:
+                        registration.handle_stream_timer(now)
+                    case Timer.UDP_PROBE:
+                        registration.handle_udp_probe_timer(now)
                     case _:
                         registration.handle_membership_timer(now)
 
     def changed(self, registration: Registration, now: float) -> None:
         """See to what hangs on a registration that was connected, lost, moved or measured."""
         was_connected = registration in self.by_via.values()
-        self.by_via = {
-            each.via: each for each in self._registrations if each.is_connected and each.via
-        }
+        self._note_ways()
         if was_connected and not registration.is_connected:
             self.on_loss(registration, now)
         self._choose_primary()
+
+    def moved(self, registration: Registration, now: float) -> None:
+        """See to what is sent through a supernode that is reached by another way now."""
+        self._note_ways()
+        self.on_move(registration, now)
+
+    def _note_ways(self) -> None:
+        connected = [each for each in self._registrations if each.is_connected]
+        self.by_via = {via: each for each in connected for via in each.vias}
+        # Last, so that nobody takes the way that another one is reached by.
+        self.by_via |= {each.via: each for each in connected if each.via is not None}
 
     def doubted(self, registration: Registration, now: float) -> None:
         """Look for a better one: this one has left a ping unanswered."""

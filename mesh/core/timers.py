@@ -12,6 +12,8 @@ class Timer(enum.Enum):
 
     REGISTER = "When to send the next datagram of a registration, or start it anew."
     SUPERNODE_HEARTBEAT = "When to ping the supernode, or count a ping as lost."
+    STREAM = "When to ask for a stream to a supernode that does not answer by UDP."
+    UDP_PROBE = "When to ping a supernode by UDP that a stream leads to."
     MEMBERSHIP = "When to ask the supernode for the members whose digest differs from ours."
     NAT_OBSERVATION = "When to ask an observation port of a supernode, or ask again."
     HANDSHAKE = "When to start (or start anew) the handshake with a peer."
@@ -75,6 +77,10 @@ class TimerTable:
     def due_at(self, timer: Timer, owner: Hashable) -> float:
         """Return a timer's deadline, or ``math.inf``."""
         return self._deadlines.get(TimerKey(timer, owner), math.inf)
+
+    def is_set(self, timer: Timer, owner: Hashable) -> bool:
+        """Whether a timer is waiting."""
+        return TimerKey(timer, owner) in self._deadlines
 
     def next_at(self) -> float:
         """Return the earliest deadline, or ``math.inf``."""

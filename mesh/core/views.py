@@ -1,14 +1,17 @@
 """Read-only views of an edge for the control socket; the shapes are in `mesh.snapshots`."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from mesh.addresses import format_mac
 from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
 from mesh.core.nat_kind import NatKind, NatMapping
+from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.registration import Registration
 from mesh.core.switch import FdbEntry
+from mesh.engine import Transport
 from mesh.events import DropReason, PathKind
 from mesh.snapshots import EdgeView, FdbView, NatView, PathView, PeerView, SessionView
 
@@ -32,20 +35,20 @@ def matches(peer: Peer, text: str) -> bool:
     )
 
 
-def path_view(peer: Peer) -> PathView:
+def path_view(peer: Peer, transport_of: Callable[[Via], Transport]) -> PathView:
     """Return how a peer is reached."""
     active = peer.paths.active
     if active is None:
         return PathView(kind=str(PathKind.NONE), transport="udp", endpoint="", rtt_ms=None)
     return PathView(
         kind=str(active.kind),
-        transport="udp",
+        transport=str(transport_of(active.via)),
         endpoint=str(active.via.endpoint),
         rtt_ms=milliseconds(active.rtt),
     )
 
 
-def peer_view(peer: Peer, now: float) -> PeerView:
+def peer_view(peer: Peer, transport_of: Callable[[Via], Transport], now: float) -> PeerView:
     """Return one row of ``mesh-edge peers``."""
     session = peer.sessions.current
     is_established = session is not None and now < peer.sessions.seals_until
@@ -55,7 +58,7 @@ def peer_view(peer: Peer, now: float) -> PeerView:
         name=peer.name,
         mac=format_mac(peer.mac),
         addresses=list(peer.addresses or ((leased,) if leased else ())),
-        path=path_view(peer),
+        path=path_view(peer, transport_of),
         session=SessionView(
             established=is_established,
             suite=session.suite.protocol_suffix if session is not None else "",
@@ -112,7 +115,7 @@ def edge_view(
             "endpoint": str(via.endpoint) if via is not None else registration.config.host_port,
             "connected": registration.is_connected,
             "rtt_ms": milliseconds(registration.rtt),
-            "transport": "udp",
+            "transport": str(registration.transport),
         },
         endpoint=str(registration.seen_as) if registration.seen_as is not None else "",
         nat=_nat_verdict(local, context.our_nat.kind),

@@ -25,7 +25,7 @@ class Try:
     def __init__(self, *, has_aes: bool = True, cookie: bytes | None = None) -> None:
         self.context = edge_context(has_aes=has_aes)
         self.supernode = Identity.generate(dice(40))
-        self.attempt = Attempt(self.context, "owner", VIA, cookie)
+        self.attempt = Attempt(self.context, "owner", [VIA], cookie)
         [(self.initiation, self.sent_to)] = split(self.context.outbox.take())
 
     def response(self, identity: Identity | None = None) -> bytes:

@@ -9,6 +9,7 @@ from mesh.addresses import Endpoint
 from mesh.constants import HANDSHAKE_RETRY_INTERVALS, PROTOCOL_VERSION
 from mesh.core.config import SupernodeConfig
 from mesh.core.registration import REFUSED_RETRY_INTERVAL, Registration
+from mesh.core.timers import Timer
 from mesh.crypto.community import verify_registration
 from mesh.crypto.cookie import MAC1_KEY_SUPERNODE, CookieSecret
 from mesh.crypto.identity import Identity
@@ -108,7 +109,7 @@ def test_an_initiation_without_an_answer_is_repeated_at_growing_intervals() -> N
     target, supernode = initiated()
     now = 0.0
     for expected in (*HANDSHAKE_RETRY_INTERVALS, 3.0):
-        at = target.engine.next_timer_at()
+        at = target.engine._context.timers.due_at(Timer.REGISTER, 0)
         assert expected <= at - now <= expected * 1.2
         now = at
         run(target, supernode, now)

@@ -14,7 +14,7 @@ from mesh.constants import (
 )
 from mesh.core.registration import Registration
 from mesh.crypto.identity import Identity
-from mesh.events import SupernodeLost
+from mesh.events import StreamWanted, SupernodeLost
 from mesh.wire.datagram import DatagramType, encode_unknown_session
 from mesh.wire.messages import (
     Bye,
@@ -102,7 +102,7 @@ def test_five_unanswered_pings_are_a_lost_supernode_and_a_new_handshake() -> Non
     target, supernode = connected()
     run(target, supernode, 6.0 + (SUPERNODE_MAX_UNANSWERED - 1) * SUPERNODE_RETRY_INTERVAL)
     assert len(supernode.take(Ping)) == SUPERNODE_MAX_UNANSWERED
-    assert target.engine.events_to_report() == []
+    assert target.engine.events_to_report() == [StreamWanted(0)]
     assert current(target).is_connected
     run(target, supernode, 6.0 + SUPERNODE_MAX_UNANSWERED * SUPERNODE_RETRY_INTERVAL)
     [lost] = target.engine.events_to_report()
@@ -119,7 +119,10 @@ def test_an_edge_that_comes_back_keeps_its_instance_and_says_it_is_not_the_first
     [register] = supernode.take(Register)
     assert register.instance == target.engine._context.instance
     supernode.say(supernode.registered(), 11.2)
-    assert target.engine.events_to_report() == [events.Registered(0, "", SEEN_AS, is_first=False)]
+    assert target.engine.events_to_report() == [
+        events.StreamUnwanted(0),
+        events.Registered(0, "", SEEN_AS, is_first=False),
+    ]
 
 
 def test_a_renewal_interrupts_nothing_and_is_no_news() -> None:
