@@ -1,0 +1,110 @@
+"""Networks change under a ping stream in virtual time: traffic returns within a second or so."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mesh.events import Registered
+from tests.virtual_edge import VirtualEdge
+from tests.virtual_nat import PORT_RESTRICTED, NatBehaviour, NatRouter
+from tests.virtual_pings import Pings
+from tests.virtual_topology import Wiretap
+from tests.world import World
+
+RETURN_WITHIN = 1.2  # s; 0.5 of silence, 0.3 for an answer, and round trips
+KINDS = [PORT_RESTRICTED, None]
+
+
+def flush(_world: World, edge: VirtualEdge, nat: NatRouter) -> None:
+    del edge
+    nat.flush()
+
+
+def renumber(world: World, edge: VirtualEdge, nat: NatRouter) -> None:
+    del edge
+    nat.change_address(world.public_address())
+
+
+def change_local_address(_world: World, edge: VirtualEdge, nat: NatRouter) -> None:
+    edge.host.unplug(edge.host.ports[0])
+    edge.host.plug_into(nat.lan)
+    edge.tell_addresses()
+
+
+def move(world: World, edge: VirtualEdge, nat: NatRouter) -> None:
+    del nat
+    edge.host.unplug(edge.host.ports[0])
+    edge.host.plug_into(world.add_nat(PORT_RESTRICTED).lan)
+    edge.tell_addresses()
+
+
+EVENTS = [flush, renumber, change_local_address, move]
+
+
+@pytest.mark.parametrize("theirs", KINDS, ids=["restricted", "open"])
+@pytest.mark.parametrize("delay", [0.0, 2.6])
+@pytest.mark.parametrize("event", EVENTS)
+def test_traffic_returns_and_is_direct_again_within_a_second_or_so(
+    world: World,
+    event: Callable[[World, VirtualEdge, NatRouter], None],
+    delay: float,
+    theirs: NatBehaviour | None,
+) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(theirs) if theirs else None)
+    world.run_until_direct(a, b)
+    world.run_for(5 + delay)  # wherever the heartbeats are
+    pings = Pings(world, a, b)
+    world.run_for(2)
+    (supernode,) = world.supernodes
+    registrations = len(a.reported(Registered))
+    happened_at = world.clock.now
+    event(world, a, nat)
+    world.run_for(4)
+    assert a.is_direct_to(b)
+    assert b.is_direct_to(a)
+    relayed = supernode.relayed_datagrams()
+    world.run_for(20)
+    assert supernode.relayed_datagrams() - relayed <= 12, "frames still take the relay"
+    pings.stop()
+    assert pings.returned_after(happened_at) <= RETURN_WITHIN
+    assert len(a.reported(Registered)) == registrations, "it registered anew"
+    world.check_frames()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_change_while_idle_is_over_when_the_supernode_has_been_pinged(
+    world: World, event: Callable[[World, VirtualEdge, NatRouter], None]
+) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_until_direct(a, b)
+    world.run_for(100)
+    event(world, a, nat)
+    world.run_for(6)
+    world.ping(b, a, timeout=0.5)
+
+
+def test_fifteen_members_behind_a_router_that_restarts_do_not_storm(
+    world: World,
+) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    edges = [world.add_edge(f"a{number}", nat) for number in range(15)]
+    others = [world.add_edge(f"b{number}", world.add_nat(PORT_RESTRICTED)) for number in range(5)]
+    world.run_until_all_are_joined()
+    world.run_for(30)
+    (supernode,) = world.supernodes
+    registered = len(edges[0].reported(Registered))
+    wire = Wiretap(world)
+    nat.change_address(world.public_address())
+    world.run_for(10)
+    to_supernode = [
+        packet
+        for _, packet in wire.packets
+        if packet.destination.host == supernode.host.addresses()[0]
+    ]
+    assert len(to_supernode) < 20 * len(edges)
+    assert len(edges[0].reported(Registered)) == registered
+    world.ping(edges[0], others[0], timeout=0.5)
