@@ -13,6 +13,7 @@ class PathView(TypedDict):
     transport: str
     endpoint: str
     rtt_ms: float | None
+    mtu: int | None
 
 
 class SessionView(TypedDict):

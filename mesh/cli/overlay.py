@@ -12,7 +12,7 @@ from mesh.net.link import LocalAddress
 _log = logging.getLogger(__name__)
 
 RELAYED_PACKET_BYTES = 1380
-"""The largest IP packet that is sure to fit one relayed datagram: 1452 bytes (IPv6, UDP over 1500)
+"""The largest IP packet that fits one relayed datagram on links of 1500 bytes: 1452 (IPv6 and UDP)
 less relay header (12), transport header and tag (32), inner header (4) and Ethernet header (14)
 leaves 1390; the rest is room for a VLAN tag and a TCP option that comes late."""
 

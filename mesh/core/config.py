@@ -7,6 +7,8 @@ from mesh.crypto.community import CommunityKeys
 from mesh.crypto.identity import Identity
 from mesh.wire.messages import AddressMode
 
+_ETHERNET_OVERHEAD_BYTES = 14 + 4
+
 
 @dataclass(frozen=True, slots=True)
 class SupernodeConfig:
@@ -53,3 +55,8 @@ class EdgeConfig:
     supernodes: tuple[SupernodeConfig, ...] = ()
     has_aes: bool = True
     advertise: tuple[Endpoint, ...] = ()
+
+    @property
+    def max_frame_bytes(self) -> int:
+        """The largest frame of the TAP: its MTU, the Ethernet header and one VLAN tag."""
+        return self.mtu + _ETHERNET_OVERHEAD_BYTES

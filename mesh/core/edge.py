@@ -166,7 +166,9 @@ class EdgeEngine:
         self, socket: SocketId, destination: Endpoint, datagram_bytes: int, now: float
     ) -> None:
         """Learn that a probe is larger than the interface towards ``destination`` takes."""
-        del socket, destination, datagram_bytes, now  # none is sent yet
+        via = Via(socket, Endpoint(*destination[:2]))
+        for peer in self._peers:
+            peer.datagram_too_large(via, datagram_bytes, now)
 
     def socket_closed(self, socket: SocketId, now: float) -> None:
         """Learn that a stream has ended, or that an extra socket is gone."""

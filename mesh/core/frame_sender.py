@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from mesh.constants import (
+    BASE_DATAGRAM_BYTES,
     FRAGMENT_HEADER_BYTES,
     INNER_HEADER_BYTES,
     RELAY_HEADER_BYTES,
@@ -20,11 +21,11 @@ from mesh.engine import Buffer
 from mesh.events import DropReason
 from mesh.wire.inner import PLAIN_FRAME_HEADER, encode_fragment_header, encode_frame_header
 
-_OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + INNER_HEADER_BYTES + TAG_BYTES
-DATAGRAM_BYTES = 1452  # 1500 less 40 (IPv6) less 8 (UDP)
-DIRECT_FRAME_BYTES = DATAGRAM_BYTES - _OVERHEAD_BYTES
-RELAYED_FRAME_BYTES = DIRECT_FRAME_BYTES - RELAY_HEADER_BYTES
-PIECE_BYTES = RELAYED_FRAME_BYTES - (FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES)
+OVERHEAD_BYTES = TRANSPORT_HEADER_BYTES + INNER_HEADER_BYTES + TAG_BYTES
+BASE_FRAME_BYTES = BASE_DATAGRAM_BYTES - OVERHEAD_BYTES - RELAY_HEADER_BYTES
+"""The largest frame that fits every path whole."""
+
+_FRAGMENT_OVERHEAD_BYTES = FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES
 _PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
 
 
@@ -34,10 +35,15 @@ class FrameSender:
     Attributes:
         sent_frames: how many, the segments of a super-frame counted one by one.
         sent_bytes: of these frames.
+        frame_bytes_max: the largest frame that fits the ways in use whole; its owner keeps it so.
+        has_sent_large: whether some datagram since this was set to false was more than the base
+            size, so that it may have vanished on a path that has changed.
     """
 
     def __init__(self, context: Context) -> None:
         self.sent_frames = self.sent_bytes = 0
+        self.frame_bytes_max = BASE_FRAME_BYTES
+        self.has_sent_large = False
         self._context = context
         self._outbox = context.outbox
         # Random, so that the peer does not take pieces after our restart for copies of old ones.
@@ -55,10 +61,13 @@ class FrameSender:
             vias: the ways to take, one or two.
         """
         size = len(read) - VIRTIO_NET_HEADER_BYTES
-        is_relayed = vias[0].relay_id or len(vias) > 1
-        frame_bytes_max = RELAYED_FRAME_BYTES if is_relayed else DIRECT_FRAME_BYTES
-        if size > frame_bytes_max or fields[1] != GSO_NONE:
-            self._send_cut(session, read, fields, vias, frame_bytes_max)
+        if size > BASE_FRAME_BYTES:
+            self.has_sent_large = True
+            if size > self.frame_bytes_max or fields[1] != GSO_NONE:
+                self._send_cut(session, read, fields, vias)
+                return
+        elif fields[1] != GSO_NONE:
+            self._send_cut(session, read, fields, vias)
             return
         self.sent_frames += 1
         self.sent_bytes += size
@@ -74,7 +83,6 @@ class FrameSender:
         read: memoryview,
         fields: VnetFields,
         vias: tuple[Via, ...],
-        frame_bytes_max: int,
     ) -> None:  # Hot path: once per super-frame.
         """Split TCP into segments that fit, anything else into fragments."""
         frame = read[VIRTIO_NET_HEADER_BYTES:]
@@ -85,14 +93,14 @@ class FrameSender:
             else:
                 self._context.drop(DropReason.MALFORMED)
             return
-        payload_bytes = segment_payload_bytes(layout, fields[3], frame_bytes_max)
+        payload_bytes = segment_payload_bytes(layout, fields[3], self.frame_bytes_max)
         if not payload_bytes:
             self._context.drop(DropReason.FRAME_SIZE)
             return
         sum_bytes = len(frame) - layout.payload
         count = -(-sum_bytes // payload_bytes)
         frames_bytes = count * layout.payload + sum_bytes
-        if frames_bytes + count * (_OVERHEAD_BYTES + RELAY_HEADER_BYTES) > CHUNK_BYTES:
+        if frames_bytes + count * (OVERHEAD_BYTES + RELAY_HEADER_BYTES) > CHUNK_BYTES:
             self._context.drop(DropReason.FRAME_SIZE)  # segments of a few bytes: nobody's TCP
             return
         self.sent_frames += count
@@ -114,7 +122,7 @@ class FrameSender:
         """
         outbox = self._outbox
         envelope = outbox.envelope(vias[0]) if len(vias) == 1 else b""
-        overhead = _OVERHEAD_BYTES + len(envelope)
+        overhead = OVERHEAD_BYTES + len(envelope)
         count = -(-frames_bytes // frame_bytes)
         run = outbox.room(frames_bytes + count * overhead)
         session.seal_run(run, plaintexts, envelope)
@@ -131,7 +139,7 @@ class FrameSender:
     ) -> None:
         self.sent_frames += 1
         self.sent_bytes += len(frame)
-        pieces = cut(frame, PIECE_BYTES)
+        pieces = cut(frame, self.frame_bytes_max - _FRAGMENT_OVERHEAD_BYTES)
         self._frame_number = (self._frame_number + 1) & 0xFFFF
         for index, piece in enumerate(pieces):
             inner = encode_fragment_header(self._frame_number, index, len(pieces), *csum)

@@ -30,7 +30,7 @@ class Via(NamedTuple):
 
 
 class _Run:
-    __slots__ = ("buffers", "is_closed", "segment_bytes", "total_bytes", "ttl", "via")
+    __slots__ = ("buffers", "is_closed", "is_whole", "segment_bytes", "total_bytes", "ttl", "via")
 
     def __init__(self, via: Via, segment_bytes: int, ttl: int) -> None:
         self.via = via
@@ -39,6 +39,7 @@ class _Run:
         self.buffers: list[Buffer] = []
         self.total_bytes = 0
         self.is_closed = False
+        self.is_whole = False
 
 
 class Outbox:
@@ -77,6 +78,15 @@ class Outbox:
             self._queue(via, (self._relay_header(via), datagram), size, size, ttl)
         else:
             self._queue(via, (datagram,), len(datagram), len(datagram), ttl)
+
+    def send_whole(self, via: Via, datagram: Buffer) -> None:
+        """Queue one datagram that nobody may fragment; it is never sent with others."""
+        header = self._make_relay_header(via, dont_fragment=True) if via.relay_id else b""
+        run = _Run(via, len(header) + len(datagram), 0)
+        run.buffers += (header, datagram) if header else (datagram,)
+        run.is_whole = True
+        self._runs.append(run)
+        self._open_runs.pop(via, None)  # what is sent after it leaves after it
 
     def send_run(self, via: Via, run: memoryview, segment_bytes: int) -> None:  # Hot path.
         """Queue datagrams that lie one behind the other, envelopes included.
@@ -120,7 +130,9 @@ class Outbox:
             return []
         self._arena.rewind()
         batches = [
-            OutgoingDatagrams(run.buffers, run.segment_bytes, run.via[1], run.via[0], run.ttl)
+            OutgoingDatagrams(
+                run.buffers, run.segment_bytes, run.via[1], run.via[0], run.ttl, run.is_whole
+            )
             for run in self._runs
         ]
         self._runs = []
@@ -132,7 +144,9 @@ class Outbox:
         if header is None:
             if len(self._relay_headers) > 4096:  # relay ids change when supernodes restart
                 self._relay_headers.clear()
-            ours = self._our_relay_ids.get(via.supernode, 0)
-            header = encode_relay_header(ours, via.relay_id)
-            self._relay_headers[via] = header
+            header = self._relay_headers[via] = self._make_relay_header(via)
         return header
+
+    def _make_relay_header(self, via: Via, *, dont_fragment: bool = False) -> bytes:
+        ours = self._our_relay_ids.get(via.supernode, 0)
+        return encode_relay_header(ours, via.relay_id, dont_fragment=dont_fragment)

@@ -6,6 +6,7 @@ import math
 
 from mesh.constants import TRUST_LIFETIME
 from mesh.core.outbox import Via
+from mesh.core.pmtu import PathMtu
 from mesh.events import PathKind
 
 # Not ipaddress's is_private: that takes in documentation networks, which labs use as public ones.
@@ -50,6 +51,7 @@ class Path:
         lost_at: when the kernel refused to send by it, though it had been proved.
         outstanding: when each ping left that may still be answered, by token.
         preference: see `preference_of`.
+        mtu: how large a datagram it carries, None while that has not mattered yet.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Path:
         "last_ping_at",
         "last_pong_at",
         "lost_at",
+        "mtu",
         "next_ping_at",
         "outstanding",
         "preference",
@@ -96,6 +99,7 @@ class Path:
         self.in_round = 0  # how many of PROBE_OFFSETS have been used
         self.outstanding: dict[bytes, float] = {}
         self.preference = preference_of(via)
+        self.mtu: PathMtu | None = None
 
     @property
     def is_relay(self) -> bool:

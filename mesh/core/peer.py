@@ -14,6 +14,7 @@ from mesh.constants import (
 from mesh.core.context import Context
 from mesh.core.frame_sender import FrameSender
 from mesh.core.handshakes import PeerHandshake
+from mesh.core.mtu_probes import MtuProbes
 from mesh.core.outbox import Via
 from mesh.core.path import Path, Source
 from mesh.core.paths import PathTable
@@ -77,6 +78,7 @@ class Peer:
             may_relay=not config.no_relay,
             may_be_direct=not config.relay_only,
         )
+        self.mtu_probes = MtuProbes(context, self.paths)
         self.reassembler = Reassembler()
         self.last_heard_at = -math.inf
         self.sender = FrameSender(context)
@@ -308,8 +310,12 @@ class Peer:
         """Take in a pong: it validates the way it came by, if its ping took the same."""
         rtt = self.paths.receive_pong(via, message.token, now)
         if rtt is None:
-            self._context.drop(DropReason.REPLAYED)
+            if self.mtu_probes.receive_pong(message.token, via, now):
+                self.reschedule_probe(now)
+            else:
+                self._context.drop(DropReason.REPLAYED)
             return
+        self.mtu_probes.path_answered(via, now)
         if self._asked_tokens.pop(message.token, None) is not None:
             kind = PathKind.RELAY if via.relay_id else PathKind.DIRECT
             self._context.events.append(
@@ -385,13 +391,17 @@ class Peer:
 
     def reschedule_probe(self, now: float) -> None:
         """Set the probe timer to what the paths want; nothing is pinged without a session."""
-        at = self.paths.next_ping_at() if self.sessions.current is not None else math.inf
+        at = math.inf
+        if self.sessions.current is not None:
+            self.mtu_probes.watch(now)
+            at = min(self.paths.next_ping_at(), self.mtu_probes.next_at())
         self._context.timers.set(Timer.PROBE, self.edge_id, max(at, now))
 
     def handle_probe_timer(self, now: float) -> None:
         """Ping what is due; look whether the peer has gone silent."""
         for path in self.paths.pings_due(now):
             self._ping(path, now)
+        self._probe_mtu(now)
         self.reschedule_probe(now)
         self._report_path()
         if self._is_silent(now):
@@ -413,7 +423,22 @@ class Peer:
         token = self._context.entropy(8)
         self._send_by((path.via,), Ping(token=token, pad=b""), now)
         self.paths.ping_sent(path, token, now)
+        if self.sender.has_sent_large:
+            self.sender.has_sent_large = self.mtu_probes.confirm(path, now)
         return token
+
+    def _probe_mtu(self, now: float) -> None:
+        session = self.sessions.current
+        if session is None or now >= self.sessions.seals_until:
+            return
+        doubtful = self.mtu_probes.send_due(session, now)
+        if doubtful is not None:
+            self._ping(doubtful, now)
+
+    def datagram_too_large(self, via: Via, datagram_bytes: int, now: float) -> None:
+        """Learn that our interface takes no datagram of this size where ``via`` leads."""
+        if self.mtu_probes.receive_too_large(via, datagram_bytes, now):
+            self.reschedule_probe(now)
 
     def probe(self, token: bytes, now: float) -> bool:
         """Ping the path in use for somebody who asks; whether there was one."""
@@ -433,6 +458,7 @@ class Peer:
         self.tell_news(now)
         self.paths.distrust(now)
         self.paths.start_round(now)
+        self.mtu_probes.network_changed(now)
         self.reschedule_probe(now)
 
     def send_failed(self, via: Via, now: float) -> None:
@@ -482,6 +508,7 @@ class Peer:
         was_fresh = now < paths.fresh_until
         vias = paths.vias(now)
         if not was_fresh:
+            self.sender.frame_bytes_max = self.mtu_probes.frame_bytes(vias)
             self.reschedule_probe(now)
         if not vias:
             self._context.drop(DropReason.NO_PATH)

@@ -165,6 +165,15 @@ class PathMtu:
         if self._wanted is None and self._proven:
             self._want(self._proven, now)
 
+    def doubt(self, now: float) -> None:
+        """Go back to the base size until a probe has proved again what was proven before.
+
+        For a path that frames have not taken for a while, or that may lead elsewhere now.
+        """
+        before, self._proven = self._proven, 0
+        self._refused = len(self._sizes)
+        self._search(now, first=before)
+
     def receive_too_large(self, datagram_bytes: int, now: float) -> None:
         """Learn that our own interface does not take a datagram of this size."""
         refused = bisect_left(self._sizes, datagram_bytes)

@@ -24,8 +24,6 @@ from mesh.events import DropReason
 from mesh.wire.ethernet import addresses
 from mesh.wire.inner import decode_frame
 
-ETHERNET_OVERHEAD_BYTES = 18  # header and one VLAN tag, on top of the MTU
-
 
 class TapPort:
     """Forwards frames from the TAP and collects frames for it."""
@@ -36,7 +34,7 @@ class TapPort:
         self._peers = peers
         self._mac = context.config.mac
         self._no_relay = context.config.no_relay
-        self._max_frame_bytes = context.config.mtu + ETHERNET_OVERHEAD_BYTES
+        self._max_frame_bytes = context.config.max_frame_bytes
         self._max_read_bytes = VIRTIO_NET_HEADER_BYTES + self._max_frame_bytes
         self._arena = Arena()
         self._frames: list[FrameIovec] = []

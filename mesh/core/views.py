@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mesh.addresses import format_mac
 from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
+from mesh.core.mtu_probes import packet_bytes
 from mesh.core.nat_kind import NatKind, NatMapping
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
@@ -39,12 +40,15 @@ def path_view(peer: Peer, transport_of: Callable[[Via], Transport]) -> PathView:
     """Return how a peer is reached."""
     active = peer.paths.active
     if active is None:
-        return PathView(kind=str(PathKind.NONE), transport="udp", endpoint="", rtt_ms=None)
+        return PathView(
+            kind=str(PathKind.NONE), transport="udp", endpoint="", rtt_ms=None, mtu=None
+        )
     return PathView(
         kind=str(active.kind),
         transport=str(transport_of(active.via)),
         endpoint=str(active.via.endpoint),
         rtt_ms=milliseconds(active.rtt),
+        mtu=packet_bytes(active),
     )
 
 

@@ -16,11 +16,11 @@ from mesh.constants import (
     TAG_BYTES,
     TRANSPORT_HEADER_BYTES,
 )
-from mesh.core.frame_sender import DATAGRAM_BYTES
+from mesh.core.pmtu import likely_bytes
 from mesh.net.link import LocalAddress
 
 ROOM = (
-    DATAGRAM_BYTES
+    likely_bytes(is_ipv6=True)
     - RELAY_HEADER_BYTES
     - TRANSPORT_HEADER_BYTES
     - TAG_BYTES

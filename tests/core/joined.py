@@ -17,7 +17,8 @@ class Joined:
     Attributes:
         target: the edge; its engine is ``engine``.
         supernode: where it is registered.
-        member: somebody of its community, introduced, with a session and a direct path.
+        member: somebody of its community, introduced, with a session and a direct path
+            that carries any frame whole.
     """
 
     def __init__(self, address: str = "", **changes: object) -> None:
@@ -31,9 +32,10 @@ class Joined:
         self.supernode.deliver(self.supernode.seal(news), 1.0)
         self.member.say_hello(1.0, name="member")
         self.engine.handle_timers(1.0)
-        for message in self.said():
-            if isinstance(message, Ping):
-                self.member.say(Pong(message.token, HOME), 1.0)
+        while pings := [message for message in self.said() if isinstance(message, Ping)]:
+            for ping in pings:  # and then those that ask for the size of the path
+                self.member.say(Pong(ping.token, HOME), 1.0)
+            self.engine.handle_timers(1.0)
         self.target.sent()
         self.engine.events_to_report()
 

@@ -204,6 +204,20 @@ def test_a_path_that_shrinks_is_noticed_when_it_is_confirmed() -> None:
     assert line.mtu.datagram_bytes == line.limit
 
 
+def test_in_doubt_the_base_size_is_used_until_one_probe_has_proved_the_old_one_again() -> None:
+    line = Line(1400)
+    line.run(5.0)
+    line.probes.clear()
+    line.mtu.doubt(line.now)
+    assert line.mtu.datagram_bytes == BASE_DATAGRAM_BYTES
+    line.run(RTT + 0.001)
+    assert line.mtu.datagram_bytes == line.probes[0][1] == expected(1400)
+    line.limit = 1280
+    line.mtu.doubt(line.now)
+    line.run(5.0)
+    assert line.mtu.datagram_bytes == expected(1280)
+
+
 def test_a_confirmed_size_is_probed_once() -> None:
     line = Line(1472)
     line.run(2.0)

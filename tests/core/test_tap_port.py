@@ -6,7 +6,6 @@ import pytest
 
 from mesh.addresses import BROADCAST_MAC, Endpoint
 from mesh.constants import MAX_FRAME_BYTES
-from mesh.core.tap_port import ETHERNET_OVERHEAD_BYTES
 from mesh.datapath.vnet import FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4, encode_vnet_partial
 from mesh.wire.inner import PLAIN_FRAME_HEADER, encode_frame_header
 from mesh.wire.messages import Member, Members, Ping, Pong
@@ -88,7 +87,7 @@ def test_a_read_without_a_whole_frame_is_refused(size: int) -> None:
 @pytest.mark.parametrize("mtu", [1280, 1500, 9000])
 def test_frames_of_the_mtu_and_a_tag_fit_and_no_longer_ones(mtu: int) -> None:
     joined = Joined(mtu=mtu)
-    longest = ethernet(BROADCAST_MAC, HOST, bytes(mtu + ETHERNET_OVERHEAD_BYTES - 14))
+    longest = ethernet(BROADCAST_MAC, HOST, bytes(mtu + 4))
     pieces = to_member(joined, longest)
     assert sum(len(piece) - (4 if piece[0] == 1 else 8) for piece in pieces) == len(longest)
     assert to_member(joined, longest + b"\0") == []
@@ -97,7 +96,7 @@ def test_frames_of_the_mtu_and_a_tag_fit_and_no_longer_ones(mtu: int) -> None:
 
 def test_a_peer_with_a_larger_mtu_cannot_hand_our_kernel_more_than_its_own() -> None:
     joined = Joined(mtu=1280)
-    longest = ethernet(BROADCAST_MAC, HOST, bytes(1280 + ETHERNET_OVERHEAD_BYTES - 14))
+    longest = ethernet(BROADCAST_MAC, HOST, bytes(1280 + 4))
     from_member(joined, longest)
     from_member(joined, longest + b"\0")
     assert [len(frame) for _, frame in joined.frames()] == [len(longest)]

@@ -6,6 +6,8 @@ import pytest
 
 from mesh.addresses import Endpoint, format_mac
 from mesh.constants import REJECT_AFTER_TIME
+from mesh.core.frame_sender import OVERHEAD_BYTES
+from mesh.core.pmtu import IPV4_HEADERS_BYTES
 from mesh.core.views import milliseconds
 from mesh.events import DropReason
 from mesh.wire.inner import PLAIN_FRAME_HEADER
@@ -48,7 +50,7 @@ STATUS_KEYS = {
 def test_a_row_of_peers_has_exactly_the_keys_of_the_contract() -> None:
     [view] = Joined().engine.peer_views(2.0)
     assert set(view) == PEER_KEYS
-    assert set(view["path"]) == {"kind", "transport", "endpoint", "rtt_ms"}
+    assert set(view["path"]) == {"kind", "transport", "endpoint", "rtt_ms", "mtu"}
     assert set(view["session"]) == {"established", "suite", "age_s"}
     assert json.loads(json.dumps(view)) == view
 
@@ -62,6 +64,7 @@ def test_a_row_of_peers_says_what_is() -> None:
     assert view["addresses"] == ["10.1.2.3/22", "fd00::3/64"]
     assert view["path"] == {
         "kind": "direct", "transport": "udp", "endpoint": str(HOME), "rtt_ms": 0.0,
+        "mtu": 1500 + 18 + OVERHEAD_BYTES + IPV4_HEADERS_BYTES,
     }  # fmt: skip
     assert view["session"] == {"established": True, "suite": "25519_AESGCM_SHA256", "age_s": 3.5}
     assert view["last_seen_s"] == 2.5
@@ -72,7 +75,13 @@ def test_a_peer_without_session_or_path_has_the_same_keys() -> None:
     HostileMember(target)
     [view] = target.engine.peer_views(2.0)
     assert set(view) == PEER_KEYS
-    assert view["path"] == {"kind": "none", "transport": "udp", "endpoint": "", "rtt_ms": None}
+    assert view["path"] == {
+        "kind": "none",
+        "transport": "udp",
+        "endpoint": "",
+        "rtt_ms": None,
+        "mtu": None,
+    }
     assert view["session"] == {"established": False, "suite": "", "age_s": 0.0}
     assert view["last_seen_s"] is None
 

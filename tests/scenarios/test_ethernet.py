@@ -14,9 +14,10 @@ STRANGER = bytes.fromhex("020000000001")
 
 @pytest.fixture
 def trio(world: World) -> list[VirtualEdge]:
-    """Three edges that have met."""
+    """Three edges that have met, and know what their paths carry."""
     edges = world.add_edges("abc")
     world.run_until_direct(*edges)
+    world.run_for(0.5)
     return edges
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from mesh.core.frame_sender import DATAGRAM_BYTES
 from tests.datapath.tcp_frames import ACK, PSH, TcpFrame, frames_of, segments_of
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_network import LinkConditions
@@ -86,7 +85,7 @@ def test_segments_too_long_for_the_path_are_cut_to_it_not_fragmented(
     read[10:22] = b.mac + a.mac
     send(a, read)
     world.run_for(0.5)
-    assert received(b) == expected(read, DATAGRAM_BYTES - 36 - 66)
+    assert received(b) == expected(read, 1472 - 36 - 66)
 
 
 def test_super_frames_reach_a_peer_behind_the_relay_intact(world: World) -> None:
