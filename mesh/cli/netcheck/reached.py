@@ -1,9 +1,7 @@
 """From what the talks with supernodes found to facts; pure."""
 
-import itertools
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address, ip_address
-from typing import Final
 
 from mesh.addresses import Endpoint
 from mesh.cli.netcheck.facts import (
@@ -16,12 +14,9 @@ from mesh.cli.netcheck.facts import (
     RouterFacts,
 )
 from mesh.core.conversation import NO_WAY_ERRNOS, Conversation
+from mesh.core.nat_kind import NatFiltering, judge
 from mesh.net.link import Gateway, LocalAddress
 from mesh.net.router import PortMapping, RouterLink
-
-_MAX_STEP: Final = 64
-"""How far apart the ports of two mappings may be to count as a sequence: other machines behind the
-NAT take some in between."""
 
 
 def answer_of(talk: Conversation) -> Answer:
@@ -55,45 +50,26 @@ def nat_facts(
         local_hosts: the addresses of this machine.
         local_port: what the socket is bound to.
     """
-    seen: list[Endpoint] = []
-    for talk in talks:
-        if talk.seen_as is not None:
-            seen += [talk.seen_as, *talk.observed]
+    seen = [talk.seen_as for talk in talks if talk.seen_as is not None]
+    seen += [endpoint for talk in talks for endpoint in talk.observed]
     strangers = [talk.lets_in_strangers for talk in talks if talk.lets_in_strangers is not None]
-    mapping = _mapping_of(seen, local_hosts)
+    kind = judge(local_port, seen, _filtering_of(strangers))
+    mapping, filtering, ports = kind.words
+    if seen and all(endpoint.host in local_hosts for endpoint in seen):
+        mapping = Mapping.NONE
+        ports = "preserved" if seen[0].port == local_port else "changed"
     return NatFacts(
-        mapping=mapping,
-        filtering=_filtering_of(strangers),
-        ports=_ports_of(seen, mapping, local_port),
+        mapping=Mapping(mapping),
+        filtering=Filtering(filtering),
+        ports=ports,
         seen_as=tuple(dict.fromkeys(map(str, seen))),
     )
 
 
-def _mapping_of(seen: Sequence[Endpoint], local_hosts: Collection[str]) -> Mapping:
-    if not seen:
-        return Mapping.UNKNOWN
-    if all(endpoint.host in local_hosts for endpoint in seen):
-        return Mapping.NONE
-    if len(set(seen)) > 1:
-        return Mapping.DEPENDENT
-    return Mapping.INDEPENDENT if len(seen) > 1 else Mapping.UNKNOWN
-
-
-def _filtering_of(strangers: Sequence[bool]) -> Filtering:
+def _filtering_of(strangers: Sequence[bool]) -> NatFiltering:
     if not strangers:
-        return Filtering.UNKNOWN
-    return Filtering.ADDRESS if any(strangers) else Filtering.PORT
-
-
-def _ports_of(seen: Sequence[Endpoint], mapping: Mapping, local_port: int) -> str:
-    match mapping:
-        case Mapping.NONE | Mapping.INDEPENDENT:
-            return "preserved" if seen[0].port == local_port else "changed"
-        case Mapping.DEPENDENT:
-            steps = [abs(b.port - a.port) for a, b in itertools.pairwise(seen)]
-            return "sequential" if all(step <= _MAX_STEP for step in steps) else "random"
-        case Mapping.UNKNOWN:
-            return "unknown"
+        return NatFiltering.UNKNOWN
+    return NatFiltering.ADDRESS if any(strangers) else NatFiltering.PORT
 
 
 def router_facts(

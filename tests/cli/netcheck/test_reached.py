@@ -52,7 +52,7 @@ def public(port: int, host: str = "45.0.1.2") -> Endpoint:
         ([Talk(public(5000)), Talk(public(5001))], Mapping.DEPENDENT, "sequential"),
         ([Talk(public(5000), (public(5002), public(5003)))], Mapping.DEPENDENT, "sequential"),
         ([Talk(public(5000), (public(9000), public(40000)))], Mapping.DEPENDENT, "random"),
-        ([Talk(public(5000)), Talk(public(5000, "45.0.1.3"))], Mapping.DEPENDENT, "sequential"),
+        ([Talk(public(5000)), Talk(public(5000, "45.0.1.3"))], Mapping.DEPENDENT, "random"),
         ([Talk(public(PORT, "192.168.1.2"))], Mapping.NONE, "preserved"),
     ],
 )
