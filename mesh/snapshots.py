@@ -41,12 +41,14 @@ class PeerView(TypedDict):
 
 
 class SupernodeView(TypedDict):
-    """The supernode an edge is registered with, or tries to."""
+    """A supernode that an edge is registered with, or tries to."""
 
+    name: str
     endpoint: str
     connected: bool
     rtt_ms: float | None
     transport: str
+    is_primary: bool
 
 
 class NatView(TypedDict):
@@ -68,6 +70,7 @@ class EdgeView(TypedDict):
     addresses: list[str]
     mtu: int
     supernode: SupernodeView
+    supernodes: list[SupernodeView]
     endpoint: str
     nat: str
     nat_detail: NatView

@@ -1,6 +1,6 @@
 """Invites: everything another machine needs, in one URL; docs/protocol.md section 16.
 
-``mesh://ENDPOINT[,ENDPOINT...]/COMMUNITY?s=FINGERPRINT[&w=WAY[,WAY...]][&open=1][#SECRET]``
+``mesh://ENDPOINT[,ENDPOINT...]/COMMUNITY?s=FINGERPRINT[&w=WAY[,WAY...]][&also=...][&open=1][#SECRET]``
 """
 
 import re
@@ -11,9 +11,12 @@ from urllib.parse import quote, unquote
 
 from mesh.cli.values import (
     HostPort,
+    SupernodeAddress,
+    format_kept_supernode,
     read_community,
     read_fingerprint,
     read_host_port,
+    read_kept_supernode,
     read_secret,
     read_way,
 )
@@ -24,6 +27,9 @@ SCHEME = "mesh://"
 MAX_INVITE_BYTES = 4096  # an invite is typed, scanned or sent in a message
 MAX_INVITE_ENDPOINTS = 16
 MAX_INVITE_WAYS = 4
+MAX_INVITE_SPARES = 7
+
+_BETWEEN_SPARES = "|"  # stands in no place
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNSEEN = re.compile(r"[^!-~]")
@@ -39,6 +45,7 @@ class Invite:
         community: the community's name, NFC.
         fingerprint: the supernode's, 32 characters.
         ways: streams that lead to the supernode.
+        spares: further supernodes of the community, each with its fingerprint.
         is_open: the community has no secret.
         secret: the community's secret, or None where it is open or told otherwise.
     """
@@ -47,6 +54,7 @@ class Invite:
     community: str
     fingerprint: str
     ways: tuple[StreamWay, ...] = ()
+    spares: tuple[SupernodeAddress, ...] = ()
     is_open: bool = False
     secret: str | None = field(default=None, repr=False)
 
@@ -62,6 +70,9 @@ def format_invite(invite: Invite) -> str:
     url = f"{SCHEME}{endpoints}/{quote(invite.community, safe='')}?s={invite.fingerprint}"
     if invite.ways:
         url += "&w=" + quote(",".join(map(str, invite.ways[:MAX_INVITE_WAYS])), safe=",/:")
+    if invite.spares:
+        spares = map(format_kept_supernode, invite.spares[:MAX_INVITE_SPARES])
+        url += "&also=" + quote(_BETWEEN_SPARES.join(spares), safe=",/:[]")
     if invite.is_open:
         return url + "&open=1"
     return url if invite.secret is None else f"{url}#{quote(invite.secret, safe='')}"
@@ -93,6 +104,7 @@ def parse_invite(text: str) -> Invite:
         community=_read("community", read_community, _unescape("community", community)),
         fingerprint=_read("s", read_fingerprint, parameters["s"]),
         ways=_parse_ways(parameters["w"]) if "w" in parameters else (),
+        spares=_parse_spares(parameters["also"]) if "also" in parameters else (),
         is_open="open" in parameters,
         secret=_read("secret", read_secret, _unescape("secret", secret)) if has_secret else None,
     )
@@ -106,10 +118,24 @@ def _parse_host_ports(authority: str) -> tuple[HostPort, ...]:
     if len(places) > MAX_INVITE_ENDPOINTS:
         raise _broken("supernode", f"it names more than {MAX_INVITE_ENDPOINTS} endpoints")
     host_ports = tuple(_read("supernode", read_host_port, place) for place in places)
+    _refuse_zones("supernode", host_ports)
+    return host_ports
+
+
+def _refuse_zones(key: str, host_ports: tuple[HostPort, ...]) -> None:
     for host_port in host_ports:
         if "%" in host_port.host:
-            raise _broken("supernode", f"{host_port} has a zone, which means nothing elsewhere")
-    return host_ports
+            raise _broken(key, f"{host_port} has a zone, which means nothing elsewhere")
+
+
+def _parse_spares(text: str) -> tuple[SupernodeAddress, ...]:
+    texts = _unescape("also", text).split(_BETWEEN_SPARES)
+    if len(texts) > MAX_INVITE_SPARES:
+        raise _broken("also", f"it names more than {MAX_INVITE_SPARES} supernodes")
+    spares = tuple(_read("also", read_kept_supernode, one) for one in texts)
+    for spare in spares:
+        _refuse_zones("also", spare.host_ports)
+    return spares
 
 
 def _parse_ways(text: str) -> tuple[StreamWay, ...]:
@@ -125,7 +151,7 @@ def _parse_query(query: str) -> dict[str, str]:
         name, _, value = item.partition("=")
         if name in parameters:
             raise _broken(name, "it stands there twice")
-        if name not in {"s", "w", "open"}:
+        if name not in {"s", "w", "also", "open"}:
             raise _broken("parameters", f"{name!r} is unknown; is theirs a newer mesh-edge?")
         parameters[name] = value
     if "s" not in parameters:

@@ -162,7 +162,7 @@ class RunningEdge:
                 await watch_links(self._notice, tap_index=self._tap.index)
 
     def invite(self) -> str:
-        """Return the invite to this community by way of the primary supernode.
+        """Return the invite to this community: the primary supernode first, then the others.
 
         Raises:
             MeshError: the supernode's key is not known yet.
@@ -186,10 +186,21 @@ class RunningEdge:
                 host_ports=told,
                 community=membership.keys.name,
                 fingerprint=fingerprint,
+                spares=self._spares(primary),
                 is_open=membership.secret is None,
                 secret=membership.secret,
             )
         )
+
+    def _spares(self, primary: int) -> tuple[SupernodeAddress, ...]:
+        """Return the other supernodes that others can reach and whose keys are known."""
+        found = []
+        for number, target in enumerate(self._plan.targets):
+            told = places_for_others(self._host_ports[number])
+            fingerprint = self._fingerprints[number]
+            if number != primary and told and fingerprint:
+                found.append(SupernodeAddress(told, fingerprint, target.ways, target.has_udp))
+        return tuple(found)
 
     def _supernodes(self) -> list[str]:
         """Return our supernodes as ``--supernode`` takes them, with the keys that are known."""

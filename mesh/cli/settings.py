@@ -253,7 +253,8 @@ def _choose_supernodes(
 ) -> tuple[SupernodeAddress, ...]:
     flags, environment, file = layers
     if invite is not None and "supernode" not in flags:
-        return (SupernodeAddress(invite.host_ports, invite.fingerprint, invite.ways),)
+        first = SupernodeAddress(invite.host_ports, invite.fingerprint, invite.ways)
+        return (first, *invite.spares)
     given = _Chosen((flags, environment, file)).given("supernode")
     supernodes = () if given is None else given.read(values.read_supernode)
     return tuple(dict.fromkeys(supernodes))

@@ -58,14 +58,23 @@ def _nat(status: Mapping[str, Any]) -> str:
     return f"{status['nat']}, {ports} ports" if ports != "unknown" else str(status["nat"])
 
 
+def _supernodes(supernodes: Iterable[Mapping[str, Any]]) -> list[tuple[str, Text]]:
+    """Return a row for each supernode, the primary first."""
+    ordered = sorted(supernodes, key=lambda one: not one["is_primary"])
+    return [("supernode" if one["is_primary"] else "spare", _supernode(one)) for one in ordered]
+
+
+def _supernode(one: Mapping[str, Any]) -> Text:
+    state = ("connected", "green") if one["connected"] else ("not connected", "red")
+    return Text.assemble(
+        f"{printable(one['endpoint'])} by {_TRANSPORTS[one['transport']]}, ",
+        state,
+        f", {milliseconds(one['rtt_ms'])}" if one["connected"] else "",
+    )
+
+
 def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
     """Print ``mesh-edge status``: one property a line."""
-    supernode = status["supernode"]
-    state = (
-        Text("connected", style="green")
-        if supernode["connected"]
-        else Text("not connected", style="red")
-    )
     drops = ", ".join(f"{reason} {count}" for reason, count in status["drops"].items() if count)
     mapped = ", ".join(f"{one['external']} ({one['protocol']})" for one in status["mapped"])
     rows = [
@@ -73,14 +82,7 @@ def print_status(status: Mapping[str, Any], out: TextIO | None = None) -> None:
         ("edge", f"{status['name']} ({status['id'][:12]})"),
         ("interface", f"{status['tap']}, {status['mac']}, MTU {status['mtu']}"),
         ("addresses", " ".join(status["addresses"]) or "-"),
-        (
-            "supernode",
-            Text.assemble(
-                f"{printable(supernode['endpoint'])} by {_TRANSPORTS[supernode['transport']]}, ",
-                state,
-                f", {milliseconds(supernode['rtt_ms'])}" if supernode["connected"] else "",
-            ),
-        ),
+        *_supernodes(status["supernodes"]),
         ("seen as", f"{status['endpoint'] or '-'} (NAT: {_nat(status)})"),
         ("mapped", mapped or "-"),
         ("peers", str(status["peers"])),

@@ -235,7 +235,7 @@ class EdgeEngine:
         drops[DropReason.INCOMPLETE_FRAME] += sum(p.reassembler.dropped for p in self._peers)
         drops[DropReason.TABLE_FULL] += self._switch.refused
         up = sum(peer.is_up for peer in self._peers)
-        return views.edge_view(self._context, self._supernodes.primary, self._local, up, +drops)
+        return views.edge_view(self._context, self._supernodes, self._local, up, +drops)
 
     def peer_views(self, now: float) -> list[PeerView]:
         """Return the rows of ``mesh-edge peers``, sorted by name."""

@@ -11,10 +11,19 @@ from mesh.core.nat_kind import NatKind, NatMapping
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.registration import Registration
+from mesh.core.supernodes import Supernodes
 from mesh.core.switch import FdbEntry
 from mesh.engine import Transport
 from mesh.events import DropReason, PathKind
-from mesh.snapshots import EdgeView, FdbView, NatView, PathView, PeerView, SessionView
+from mesh.snapshots import (
+    EdgeView,
+    FdbView,
+    NatView,
+    PathView,
+    PeerView,
+    SessionView,
+    SupernodeView,
+)
 
 
 def milliseconds(seconds: float | None) -> float | None:
@@ -97,15 +106,28 @@ def _nat_verdict(local: LocalEndpoints, kind: NatKind) -> str:
     return "easy" if kind.mapping is NatMapping.INDEPENDENT else "hard"
 
 
+def supernode_view(registration: Registration, *, is_primary: bool) -> SupernodeView:
+    """Return how one supernode is reached."""
+    via = registration.via
+    return SupernodeView(
+        name=registration.config.host_port,
+        endpoint=str(via.endpoint) if via is not None else registration.config.host_port,
+        connected=registration.is_connected,
+        rtt_ms=milliseconds(registration.rtt),
+        transport=str(registration.transport),
+        is_primary=is_primary,
+    )
+
+
 def edge_view(
     context: Context,
-    registration: Registration,
+    supernodes: Supernodes,
     local: LocalEndpoints,
     peers: int,
     drops: Counter[DropReason],
 ) -> EdgeView:
     """Return the engine's share of ``mesh-edge status``."""
-    via, config, leased = registration.via, context.config, context.lease.address
+    config, leased, seen_as = context.config, context.lease.address, supernodes.primary.seen_as
     own = [leased] if leased else []
     ula = str(config.community.ipv6_address(config.identity.interface_id))
     return EdgeView(
@@ -115,13 +137,11 @@ def edge_view(
         mac=format_mac(config.mac),
         addresses=[*own, ula],
         mtu=config.mtu,
-        supernode={
-            "endpoint": str(via.endpoint) if via is not None else registration.config.host_port,
-            "connected": registration.is_connected,
-            "rtt_ms": milliseconds(registration.rtt),
-            "transport": str(registration.transport),
-        },
-        endpoint=str(registration.seen_as) if registration.seen_as is not None else "",
+        supernode=supernode_view(supernodes.primary, is_primary=True),
+        supernodes=[
+            supernode_view(each, is_primary=each is supernodes.primary) for each in supernodes
+        ],
+        endpoint=str(seen_as) if seen_as is not None else "",
         nat=_nat_verdict(local, context.our_nat.kind),
         nat_detail=nat_view(context.our_nat.kind),
         peers=peers,

@@ -19,13 +19,22 @@ from mesh.errors import MeshError
 from mesh.events import PathKind, ProbeAnswered
 from mesh.net.control import call, serve_control
 from mesh.net.paths import control_path
-from mesh.snapshots import EdgeView, FdbView, MappingView, PeerView
+from mesh.snapshots import EdgeView, FdbView, MappingView, PeerView, SupernodeView
 
 T = TypeVar("T")
 DESK, LAPTOP, LAPTOP_2 = EdgeId(b"\x01" * 16), EdgeId(b"\x02" * 16), EdgeId(b"\x03" * 16)
 RELAY = Endpoint("198.51.100.1", 7777)
 DIRECT = Endpoint("203.0.113.5", 4242)
 MAPPED = MappingView(protocol="pcp", external="5.6.7.8:4243", expires_s=7000.5)
+
+SUPERNODE = SupernodeView(
+    name="vpn.example:7777",
+    endpoint=str(RELAY),
+    connected=True,
+    rtt_ms=3.0,
+    transport="udp",
+    is_primary=True,
+)
 
 
 class ScriptedEngine:
@@ -44,12 +53,8 @@ class ScriptedEngine:
             mac="02:00:00:00:00:01",
             addresses=["10.1.2.3/22"],
             mtu=1500,
-            supernode={
-                "endpoint": str(RELAY),
-                "connected": True,
-                "rtt_ms": 3.0,
-                "transport": "udp",
-            },
+            supernode=SUPERNODE,
+            supernodes=[SUPERNODE],
             endpoint="5.6.7.8:9",
             nat="easy",
             nat_detail={

@@ -15,7 +15,7 @@ from mesh.cli.invite import (
     is_invite,
     parse_invite,
 )
-from mesh.cli.values import HostPort, read_way
+from mesh.cli.values import HostPort, SupernodeAddress, read_way
 from mesh.errors import ConfigError
 
 FINGERPRINT = "abcdefghijklmnopqrstuvwxyz234567"
@@ -35,6 +35,13 @@ ways = st.builds(
     host_ports,
     st.sampled_from(["", "/", "/mesh", "/a/b~c&d=e%20+f"]),
 )
+fingerprints = st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=32, max_size=32)
+spares = st.builds(
+    SupernodeAddress,
+    st.lists(host_ports, min_size=1, max_size=3).map(tuple),
+    fingerprints,
+    st.lists(ways, max_size=2).map(tuple),
+)
 shown_text = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20
 ).map(lambda text: unicodedata.normalize("NFC", text))
@@ -50,8 +57,9 @@ def invites(draw: st.DrawFn) -> Invite:
             draw(st.lists(host_ports, min_size=1, max_size=MAX_INVITE_ENDPOINTS)),
         ),
         community=draw(names),
-        fingerprint=draw(st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=32, max_size=32)),
+        fingerprint=draw(fingerprints),
         ways=tuple(draw(st.lists(ways, max_size=MAX_INVITE_WAYS))),
+        spares=tuple(draw(st.lists(spares, max_size=3))),
         is_open=is_open,
         secret=None if is_open else draw(secrets),
     )
@@ -106,6 +114,15 @@ def test_the_ways_of_an_invite_are_escaped() -> None:
     assert format_invite(invite) == text
 
 
+def test_an_invite_may_name_further_supernodes() -> None:
+    other = "234567abcdefghijklmnopqrstuvwxyz"
+    text = f"mesh://a.example:7777/lan?s={FINGERPRINT}&also=[2001:db8::1]:7,b:8%23{other}"
+    invite = parse_invite(text)
+    places = (HostPort("2001:db8::1", 7), HostPort("b", 8))
+    assert invite.spares == (SupernodeAddress(places, other),)
+    assert format_invite(invite) == text
+
+
 def test_an_open_invite_says_so_and_carries_no_secret() -> None:
     invite = Invite((HostPort("10.0.0.1", 7777),), "lan", FINGERPRINT, is_open=True)
     assert format_invite(invite) == f"mesh://10.0.0.1:7777/lan?s={FINGERPRINT}&open=1"
@@ -133,6 +150,9 @@ def test_the_repr_of_an_invite_hides_the_secret() -> None:
         (f"mesh://h:1/a%zz?s={FINGERPRINT}", "community", "hex digits"),
         (f"mesh://h:1/a%FF?s={FINGERPRINT}", "community", "UTF-8"),
         (f"mesh://h/c?s={FINGERPRINT}", "supernode", "no port"),
+        (f"mesh://h:1/c?s={FINGERPRINT}&also=h:2", "also", "fingerprint"),
+        (f"mesh://h:1/c?s={FINGERPRINT}&also=[fe80::1%2525eth0]:2%23{FINGERPRINT}", "also", ""),
+        (f"mesh://h:1/c?s={FINGERPRINT}&also=" + "|".join(["h:2"] * 8), "also", "more than 7"),
         (f"mesh:///c?s={FINGERPRINT}", "supernode", "no port"),
         (f"mesh://h:0/c?s={FINGERPRINT}", "supernode", "not a port"),
         (f"mesh://h:65536/c?s={FINGERPRINT}", "supernode", "not a port"),

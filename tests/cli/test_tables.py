@@ -27,7 +27,22 @@ STATUS: dict[str, Any] = {
     "mac": "02:00:00:00:00:01",
     "addresses": ["10.1.2.3/22"],
     "mtu": 1500,
-    "supernode": {"endpoint": "1.2.3.4:7777", "connected": True, "rtt_ms": 3, "transport": "udp"},
+    "supernodes": [
+        {
+            "endpoint": "5.6.7.8:443",
+            "connected": False,
+            "rtt_ms": None,
+            "transport": "tcp",
+            "is_primary": False,
+        },
+        {
+            "endpoint": "1.2.3.4:7777",
+            "connected": True,
+            "rtt_ms": 3,
+            "transport": "udp",
+            "is_primary": True,
+        },
+    ],
     "endpoint": "5.6.7.8:9",
     "nat": "easy",
     "nat_detail": {"ports": "preserved"},
@@ -101,7 +116,8 @@ def test_the_status_shows_what_matters() -> None:
     for part in (
         "lan",
         "mesh0",
-        "1.2.3.4:7777 by UDP, connected, 3.0 ms",
+        "supernode  1.2.3.4:7777 by UDP, connected, 3.0 ms",
+        "spare      5.6.7.8:443 by TCP, not connected",
         "easy",
         "malformed 3",
         "1 min",
@@ -120,9 +136,9 @@ def test_the_status_shows_mapped_ports() -> None:
 
 def test_a_lost_supernode_shows() -> None:
     out = io.StringIO()
-    supernode = {**STATUS["supernode"], "connected": False, "rtt_ms": None}
-    print_status({**STATUS, "supernode": supernode}, out)
-    assert "not connected" in out.getvalue()
+    supernodes = [{**one, "connected": False, "rtt_ms": None} for one in STATUS["supernodes"]]
+    print_status({**STATUS, "supernodes": supernodes}, out)
+    assert "supernode  1.2.3.4:7777 by UDP, not connected" in out.getvalue()
 
 
 def test_durations_and_amounts_have_two_digits_that_say_something() -> None:

@@ -31,6 +31,7 @@ PEER_KEYS = {
     "last_seen_s",
 }
 # What `status` shows besides (tap, offload, uptime, version) is known to the program only.
+SUPERNODE_KEYS = {"name", "endpoint", "connected", "rtt_ms", "transport", "is_primary"}
 STATUS_KEYS = {
     "community",
     "id",
@@ -39,6 +40,7 @@ STATUS_KEYS = {
     "addresses",
     "mtu",
     "supernode",
+    "supernodes",
     "endpoint",
     "nat",
     "nat_detail",
@@ -94,7 +96,8 @@ def test_a_session_that_may_not_seal_any_more_is_not_established() -> None:
 def test_status_has_exactly_the_keys_of_the_contract_joined_or_not() -> None:
     for view in (Target().engine.edge_view(1.0), Joined().engine.edge_view(1.0)):
         assert set(view) == STATUS_KEYS
-        assert set(view["supernode"]) == {"endpoint", "connected", "rtt_ms", "transport"}
+        assert set(view["supernode"]) == SUPERNODE_KEYS
+        assert view["supernodes"] == [view["supernode"]]
         assert json.loads(json.dumps(view)) == view
 
 
@@ -115,7 +118,7 @@ def test_status_before_joining_names_the_supernode_as_the_user_did() -> None:
     view = Target().engine.edge_view(1.0)
     assert view["supernode"] == {
         "endpoint": "supernode.example:7777", "connected": False, "rtt_ms": None,
-        "transport": "udp",
+        "transport": "udp", "name": "supernode.example:7777", "is_primary": True,
     }  # fmt: skip
     assert (view["endpoint"], view["nat"], view["peers"]) == ("", "unknown", 0)
 

@@ -53,6 +53,24 @@ def test_an_edge_is_registered_with_all_supernodes_and_has_one_address() -> None
         assert sorted(supernode.leases.values()) == sorted(edge.address for edge in edges)
 
 
+def test_the_status_lists_all_supernodes_and_says_which_is_the_primary() -> None:
+    world = world_with_two()
+    (a,) = add_edges(world, "a")
+    world.run_for(10)
+    world.supernodes[1].crash()
+    world.run_for(15)
+    status = a.driver.step(a.engine.edge_view)
+    first, second = status["supernodes"]
+    assert first == status["supernode"]
+    assert [each["endpoint"] for each in (first, second)] == [
+        str(supernode.endpoint) for supernode in world.supernodes
+    ]
+    assert (first["is_primary"], second["is_primary"]) == (True, False)
+    assert (first["connected"], second["connected"]) == (True, False)
+    assert first["rtt_ms"] == pytest.approx(40.0, abs=1.0)
+    assert second["transport"] == "udp"
+
+
 @pytest.mark.parametrize("far", [0, 1])
 def test_the_supernode_that_answers_faster_becomes_the_primary(far: int) -> None:
     world = world_with_two(far=far)
