@@ -154,6 +154,20 @@ class PathChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketsWanted:
+    """So many extra UDP sockets (IPv4, any port) are to be opened: `EdgeEngine.sockets_opened`."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SocketsUnwanted:
+    """These extra sockets are to be closed."""
+
+    sockets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeAnswered:
     """The answer to one ping asked for on the control socket."""
 
@@ -232,6 +246,8 @@ Event: TypeAlias = (
     | PeerUp
     | PeerDown
     | PathChanged
+    | SocketsWanted
+    | SocketsUnwanted
     | ProbeAnswered
     | LeaseGranted
     | SubnetChosen

@@ -14,6 +14,8 @@ from mesh.events import (
     PeerDown,
     PeerUp,
     Registered,
+    SocketsUnwanted,
+    SocketsWanted,
     StreamUnwanted,
     StreamWanted,
     SupernodeSeen,
@@ -26,6 +28,8 @@ from tests.virtual_supernode import VirtualSupernode
 from tests.virtual_topology import Topology
 
 E = TypeVar("E", bound=Event)
+
+OPENING_TIME = 0.01  # s; until sockets that were wanted are open
 
 
 class VirtualEdge:
@@ -60,6 +64,7 @@ class VirtualEdge:
         self.is_running = False
         self.udp_port = 0
         self._registrations = 0
+        self._next_socket = 2000  # streams count from 1000
         self.engine: EdgeEngine
         self.driver: VirtualDriver
         self.streams: StreamKeeper
@@ -209,10 +214,6 @@ class VirtualEdge:
                 self.address = event.address
             case SupernodeSeen():
                 self._pin(event)
-            case StreamWanted(number):
-                self.streams.want(number)
-            case StreamUnwanted(number):
-                self.streams.unwant(number)
             case PeerUp():
                 self.peers.add(event.peer)
             case PeerDown():
@@ -221,7 +222,32 @@ class VirtualEdge:
             case PathChanged():
                 self.paths[event.peer] = event
             case _:
+                self._serve(event)
+
+    def _serve(self, event: Event) -> None:
+        """Open or close what the engine wants or does not want any more."""
+        match event:
+            case StreamWanted(number):
+                self.streams.want(number)
+            case StreamUnwanted(number):
+                self.streams.unwant(number)
+            case SocketsWanted():
+                driver, topology = self.driver, self._topology
+                topology.clock.after(OPENING_TIME, lambda: self._open_sockets(driver, event.count))
+            case SocketsUnwanted():
+                for socket in event.sockets:
+                    self.driver.remove_socket(socket)
+            case _:
                 pass
+
+    def _open_sockets(self, driver: VirtualDriver, count: int) -> None:
+        if driver is not self.driver or not self.is_running:
+            return
+        sockets = list(range(self._next_socket, self._next_socket + count))
+        self._next_socket += count
+        for socket in sockets:
+            driver.add_socket(socket)
+        driver.step(lambda now: self.engine.sockets_opened(sockets, now))
 
     def _pin(self, event: SupernodeSeen) -> None:
         supernodes = list(self.config.supernodes)

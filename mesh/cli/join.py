@@ -162,6 +162,7 @@ def edge_config(
         mac=settings.mac or identity.default_mac,
         mtu=settings.mtu,
         relay_only=settings.relay_only,
+        hard_punch=settings.hard_punch,
         no_relay=settings.no_relay,
         address_mode=modes.get(settings.address, AddressMode.FIXED),
         address=addresses.get(settings.address, settings.address),

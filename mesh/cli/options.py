@@ -68,6 +68,12 @@ JOIN_OPTIONS = (
     ),
     Option("no-port-mapping", OptionKind.SWITCH, "", "do not ask the router for a port"),
     Option("relay-only", OptionKind.SWITCH, "", "never use a direct path"),
+    Option(
+        "no-hard-punch",
+        OptionKind.SWITCH,
+        "",
+        "no many sockets or ports at once where a NAT leaves no other direct path",
+    ),
     Option("no-relay", OptionKind.SWITCH, "", "never send frames through a supernode"),
     Option("no-offload", OptionKind.SWITCH, "", "no GSO, GRO or TSO"),
     Option("no-realtime", OptionKind.SWITCH, "", "do not run ahead of busy programs"),

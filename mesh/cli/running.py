@@ -17,6 +17,7 @@ from mesh.addresses import Endpoint
 from mesh.cli.announce import joined_line, print_invite_code, print_line
 from mesh.cli.dispatch import Dispatcher, Surroundings
 from mesh.cli.embedded import embedded_host_ports, is_told_to_others, places_for_others
+from mesh.cli.extra_sockets import ExtraSockets
 from mesh.cli.invite import Invite, format_invite
 from mesh.cli.membership import Membership
 from mesh.cli.overlay import Overlay, clash_warning, networks_of
@@ -120,6 +121,7 @@ class RunningEdge:
             on_event=self._handle,
             store_first=(events.SupernodeSeen,),
         )
+        self._extra_sockets = ExtraSockets(self._engine, self._driver)
         self._watches = [
             SupernodeWatch(number, target, self._set_supernode_endpoints)
             for number, target in enumerate(plan.targets)
@@ -229,6 +231,10 @@ class RunningEdge:
             case events.SupernodeSeen():
                 self._fingerprints[event.supernode] = event.fingerprint
                 self._keep_pin(event.supernode)
+            case events.SocketsWanted():
+                await self._extra_sockets.open(event)
+            case events.SocketsUnwanted():
+                self._extra_sockets.close(event)
             case events.ProbeAnswered():
                 self._dispatcher.receive_answer(event)
             case _:

@@ -85,6 +85,7 @@ class JoinSettings:
         port_mapping: ask the router for a port.
         streams: how supernodes are reached where UDP is not used.
         relay_only: never a direct path.
+        hard_punch: guess at ports where a NAT leaves no other direct path.
         no_relay: never through a supernode.
         offload: ask the kernel for super-frames.
         realtime: ask the kernel for real-time scheduling.
@@ -108,6 +109,7 @@ class JoinSettings:
     port_mapping: bool
     streams: StreamSettings
     relay_only: bool
+    hard_punch: bool
     no_relay: bool
     offload: bool
     realtime: bool
@@ -165,6 +167,7 @@ def load_join_settings(
         port_mapping=not chosen.is_on("no-port-mapping"),
         streams=streams,
         relay_only=chosen.is_on("relay-only"),
+        hard_punch=not chosen.is_on("no-hard-punch"),
         no_relay=chosen.is_on("no-relay"),
         offload=not chosen.is_on("no-offload"),
         realtime=not chosen.is_on("no-realtime"),

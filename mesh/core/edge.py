@@ -9,6 +9,7 @@ from mesh.addresses import EdgeId, Endpoint
 from mesh.core import views
 from mesh.core.config import EdgeConfig
 from mesh.core.context import Context
+from mesh.core.guesser import Guesser
 from mesh.core.local import LocalEndpoints
 from mesh.core.outbox import Via
 from mesh.core.peers import PeerTable
@@ -53,7 +54,15 @@ class EdgeEngine:
         self._supernodes = Supernodes(context, config.identity.edge_id)
         self._peers = PeerTable(context, self._supernodes, self._local, self._switch)
         self._tap = TapPort(context, self._switch, self._peers)
-        self._reception = Reception(context, self._supernodes, self._peers, self._local, self._tap)
+        self._guesser = Guesser(context, self._supernodes, self._peers)
+        self._reception = Reception(
+            context,
+            self._supernodes,
+            self._peers,
+            self._local,
+            self._tap,
+            guesser=self._guesser,
+        )
         self._undelivered = Undelivered(context, self._supernodes, self._peers)
         self._last_via = Via(0, Endpoint("", 0))
         context.our_nat.on_change = self._nat_changed
@@ -100,6 +109,11 @@ class EdgeEngine:
     def _nat_changed(self, now: float) -> None:
         for peer in self._peers:
             peer.tell_news(now)
+        self._guesser.wake(now)
+
+    def sockets_opened(self, sockets: list[SocketId], now: float) -> None:
+        """Learn which extra UDP sockets (IPv4) there are now, after `SocketsWanted`; maybe none."""
+        self._guesser.sockets_opened(sockets, now)
 
     def set_overlay_networks(self, networks: list[str]) -> None:
         """Learn the CIDR networks of overlays on this machine: no endpoint in them is tried."""
@@ -173,6 +187,7 @@ class EdgeEngine:
     def socket_closed(self, socket: SocketId, now: float) -> None:
         """Learn that a stream has ended, or that an extra socket is gone."""
         self._supernodes.socket_closed(socket, now)
+        self._guesser.socket_closed(socket, now)
 
     def handle_timers(self, now: float) -> None:
         """Do what is due."""
@@ -187,6 +202,8 @@ class EdgeEngine:
                     | Timer.UDP_PROBE
                 ):
                     self._supernodes.handle_timer(timer, owner, now)
+                case Timer.GUESS:
+                    self._guesser.handle_timer(now)
                 case Timer.MAC_AGING:
                     self._switch.age(now)
                     self._context.timers.set(timer, None, now + MAC_SWEEP_INTERVAL)

@@ -18,6 +18,7 @@ The table keeps no clock and draws no tokens: it is told the time, and its owner
 """
 
 import math
+from collections.abc import Collection
 
 from mesh.constants import (
     HEARTBEAT_INTERVAL,
@@ -37,6 +38,7 @@ from mesh.core.outbox import Via
 from mesh.core.path import Path, Source
 from mesh.core.relays import Relays
 from mesh.core.told_addresses import ToldAddresses
+from mesh.engine import SocketId
 
 PING_RETRY_INTERVAL = 1.0  # s; after an unanswered ping, well inside TRUST_LIFETIME
 MAX_OUTSTANDING_PINGS = 8  # per path; older ones have long been lost
@@ -92,6 +94,19 @@ class PathTable:
     def has_relay(self, supernode: int) -> bool:
         """Whether a way through this supernode is known."""
         return self._relays.get(supernode) is not None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether frames take a direct path."""
+        return self.active is not None and not self.active.is_relay
+
+    def forget_sockets(self, sockets: Collection[SocketId], now: float) -> None:
+        """Drop every candidate and path that leaves from one of these sockets."""
+        gone = [via for via in self._direct if via.socket in sockets]
+        for via in gone:
+            del self._direct[via]
+        if gone:
+            self._choose(now)
 
     def find(self, via: Via) -> Path | None:
         """Return what is known of a way."""

@@ -1,7 +1,7 @@
 """One remote edge: handshakes, sessions, paths and messages; protocol sections 5, 6 and 12."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from mesh import events
@@ -15,16 +15,18 @@ from mesh.core.context import Context
 from mesh.core.frame_sender import FrameSender
 from mesh.core.handshakes import PeerHandshake
 from mesh.core.mtu_probes import MtuProbes
+from mesh.core.nat_kind import Hopeless, NatFiltering, Role, is_hopeless, role_between
 from mesh.core.outbox import Via
 from mesh.core.path import Path, Source
 from mesh.core.paths import PathTable
+from mesh.core.peer_guess import PeerGuess
 from mesh.core.timers import Timer
 from mesh.crypto.handshake import PeerInitiation
 from mesh.crypto.identity import edge_id_of
 from mesh.crypto.session import Session
 from mesh.datapath.fragment import Reassembler
 from mesh.datapath.vnet import VnetFields
-from mesh.engine import Buffer, udp_socket_for
+from mesh.engine import Buffer, SocketId, udp_socket_for
 from mesh.events import DropReason, PathKind
 from mesh.wire.datagram import PUNCH
 from mesh.wire.inner import (
@@ -52,6 +54,7 @@ class Peer:
         static_key: the 32 bytes that ``edge_id`` is the hash of.
         members: as each supernode introduces it that does, by its number.
         name, mac, addresses: as its hello says; empty before that.
+        guess: what there is to know about guessing at ports with it.
         last_heard_at: when the last datagram that verified came in, or minus infinity.
     """
 
@@ -80,6 +83,7 @@ class Peer:
         )
         self.mtu_probes = MtuProbes(context, self.paths)
         self.reassembler = Reassembler()
+        self.guess = PeerGuess()
         self.last_heard_at = -math.inf
         self.sender = FrameSender(context)
         self.rx_bytes = self.rx_frames = 0
@@ -92,12 +96,47 @@ class Peer:
         self._alive_since = -math.inf
         self._hellos_unanswered = 0
         self._asked_tokens: dict[bytes, float] = {}
+        self._guess_token = b""
         self._reported: tuple[PathKind, Endpoint | None] = (PathKind.NONE, None)
 
     @property
     def label(self) -> str:
         """What to call it: its name, or the first digits of its id."""
         return self.name or self.edge_id.hex()[:8]
+
+    @property
+    def seen_endpoint(self) -> Endpoint | None:
+        """Where a supernode sees it by IPv4, if that may be sent to: what nobody merely told."""
+        return next(
+            (
+                member.endpoint
+                for member in self.members.values()
+                if not member.endpoint.is_ipv6
+                and is_usable_candidate(member.endpoint)
+                and self._may_be_candidate(member.endpoint)
+            ),
+            None,
+        )
+
+    @property
+    def direct_hopeless(self) -> Hopeless | None:
+        """Why no direct path to it can be expected, None where one may be found."""
+        ours = self._context.our_nat.kind
+        refusal = None
+        if is_hopeless(ours, self.guess.nat):
+            return Hopeless.BOTH_HARD
+        match role_between(ours, self.guess.nat):
+            case Role.NOBODY:
+                return None
+            case Role.OURS:
+                easy = self.guess.nat
+            case Role.THEIRS:
+                easy = ours
+        if not self._context.config.hard_punch:
+            refusal = Hopeless.REFUSED_HERE
+        elif self.guess.refuses:
+            refusal = Hopeless.REFUSED_THERE
+        return refusal if easy.filtering is NatFiltering.PORT else None
 
     # Introduction
 
@@ -289,12 +328,15 @@ class Peer:
 
     def _heard(self, via: Via, now: float) -> None:
         self.last_heard_at = now
-        if not via.relay_id and self._may_be_candidate(via.endpoint):
+        is_direct = not via.relay_id and self._may_be_candidate(via.endpoint)
+        if is_direct and self.guess.admits(via, now):
             self.paths.heard_from(via, now)
             self.reschedule_probe(now)
 
     def receive_ping(self, message: Ping, via: Via, now: float) -> None:
         """Answer a ping by the way it came, telling where it was seen from."""
+        if not self.guess.admits(via, now):
+            return
         seen_from = None if via.relay_id else via.endpoint
         self._send_by((via,), Pong(token=message.token, endpoint=seen_from, digest=b""), now)
         if via.relay_id:
@@ -312,7 +354,7 @@ class Peer:
         if rtt is None:
             if self.mtu_probes.receive_pong(message.token, via, now):
                 self.reschedule_probe(now)
-            else:
+            elif message.token != self._guess_token:  # its way is a candidate, and pinged anew
                 self._context.drop(DropReason.REPLAYED)
             return
         self.mtu_probes.path_answered(via, now)
@@ -328,6 +370,7 @@ class Peer:
         """Learn the peer's name, addresses and candidates; probe those that may be tried."""
         self._hellos_unanswered = 0
         self._context.timers.cancel(Timer.HELLO, self.edge_id)
+        self.guess.receive_told(hello.nat)
         self.name, self.mac, self.addresses = hello.name, hello.mac, hello.addresses
         for endpoint in hello.candidates:
             self._add_candidate(endpoint, Source.TOLD, now, loopback=loopback)
@@ -374,6 +417,11 @@ class Peer:
     def say_bye(self, now: float) -> None:
         """Tell that we go."""
         self._send_by(self.paths.control_vias(now), Bye(), now)
+
+    def ping_once(self, via: Via, token: bytes, now: float) -> None:
+        """Ping by a way that is no candidate: whatever the peer sends back there makes it one."""
+        self._guess_token = token
+        self._send_by((via,), Ping(token), now)
 
     def send_message(self, message: Message, now: float) -> None:
         """Send a message by the ways that are in use."""
@@ -477,6 +525,12 @@ class Peer:
         """Whether this is, whole and unchanged, a datagram that we have sealed for the peer."""
         session = self.sessions.current
         return session is not None and session.has_sealed_untrusted(datagram)
+
+    def sockets_gone(self, sockets: Collection[SocketId], now: float) -> None:
+        """Learn that extra sockets of ours are not to be used any more."""
+        self.paths.forget_sockets(sockets, now)
+        self.reschedule_probe(now)
+        self._report_path()
 
     def _report_path(self) -> None:
         active = self.paths.active

@@ -28,6 +28,7 @@ class PeerTable:
 
     Attributes:
         on_new_peer: told of a peer with whom there is a session for the first time.
+        on_forget: told of a peer that is about to be forgotten.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PeerTable:
         supernodes.on_loss = self._supernode_lost
         supernodes.on_move = self._supernode_moved
         self.on_new_peer: Callable[[Peer, float], None] = lambda _peer, _now: None
+        self.on_forget: Callable[[Peer], None] = lambda _peer: None
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._by_id.values())
@@ -167,6 +169,7 @@ class PeerTable:
 
     def forget(self, peer: Peer) -> None:
         """Forget a peer that is gone, and all that was learnt from it."""
+        self.on_forget(peer)
         peer.close()
         self._by_id.pop(peer.edge_id, None)
         self._switch.forget_port(peer.edge_id)

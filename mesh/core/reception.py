@@ -13,6 +13,7 @@ from mesh.constants import (
 )
 from mesh.core.allowance import Allowance
 from mesh.core.context import Context
+from mesh.core.guesser import Guesser
 from mesh.core.initiations import InitiationGuard
 from mesh.core.local import LocalEndpoints
 from mesh.core.outbox import Via
@@ -43,7 +44,16 @@ from mesh.wire.datagram import (
     peek_transport_index_untrusted,
 )
 from mesh.wire.inner import InnerKind, decode_fragment, inner_kind, open_control_untrusted
-from mesh.wire.messages import Bye, Hello, Message, Ping, Pong, UnknownMessage, decode_message
+from mesh.wire.messages import (
+    Bye,
+    Guess,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    UnknownMessage,
+    decode_message,
+)
 
 HINTS_PER_SECOND = 10.0
 
@@ -65,6 +75,8 @@ class Reception:
         peers: PeerTable,
         local: LocalEndpoints,
         tap: TapPort,
+        *,
+        guesser: Guesser,
     ) -> None:
         self._context = context
         self._config = config = context.config
@@ -72,6 +84,7 @@ class Reception:
         self._peers = peers
         self._local = local
         self._tap = tap
+        self._guesser = guesser
         self._guard = InitiationGuard(
             config.identity.public_key,
             config.community,
@@ -270,6 +283,9 @@ class Reception:
                 peer.receive_hello(message, now, loopback=self._supernodes.is_on_loopback)
                 if message.answer:
                     peer.say_hello(now, extra=via, answer=False)
+                self._guesser.wake(now)
+            case Guess():
+                self._guesser.receive(peer, message, now)
             case _:
                 self._context.drop(DropReason.UNKNOWN_MESSAGE)
 

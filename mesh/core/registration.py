@@ -498,7 +498,9 @@ class Registration:
             if via == self.via and message.digest:
                 self._ways.use(via, now)
             self._note_pong(message, now)
-        elif self.nat_observer.receive_pong(message.token, via, message.endpoint, now):
+        elif self.nat_observer.receive_pong(
+            message.token, via, message.endpoint, now
+        ) or self._context.our_nat.on_seen(message.token, message.endpoint, now):
             pass
         elif self.is_connected and session is self._session:
             self._receive_probe_answer(message, session, via, now)

@@ -16,6 +16,7 @@ class Timer(enum.Enum):
     UDP_PROBE = "When to ping a supernode by UDP that a stream leads to."
     MEMBERSHIP = "When to ask the supernode for the members whose digest differs from ours."
     NAT_OBSERVATION = "When to ask an observation port of a supernode, or ask again."
+    GUESS = "When to go on guessing at ports, or look whether there is a reason to."
     HANDSHAKE = "When to start (or start anew) the handshake with a peer."
     HELLO = "When to repeat a hello that has drawn no answer."
     PROBE = "When the next path or candidate of a peer is to be pinged."

@@ -212,6 +212,33 @@ class Bye:
     """Edge to edge: goodbye."""
 
 
+class GuessStep(enum.IntEnum):
+    """What a `Guess` says."""
+
+    ASK = 1
+    OPENED = 2
+    BUSY = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Edge to edge, about guessing at ports; section 12.8.
+
+    Attributes:
+        attempt: 8 bytes that name the attempt; the asking side draws them.
+        step: what this says.
+        port: of an ask: the newest port of a sequence.
+        stride: of an ask: from one port of the sequence to the next, modulo 65536; 0 where ports
+            are random.
+    """
+
+    attempt: bytes
+    step: GuessStep
+    port: int = 0
+    stride: int = 0
+
+
 Message: TypeAlias = (
     Register
     | Registered
@@ -226,4 +253,5 @@ Message: TypeAlias = (
     | Pong
     | Hello
     | Bye
+    | Guess
 )

@@ -25,6 +25,8 @@ from mesh.wire.message_types import (
     AddressMode,
     Bye,
     Gone,
+    Guess,
+    GuessStep,
     Hello,
     Leave,
     Lookup,
@@ -69,6 +71,8 @@ __all__ = [
     "AddressMode",
     "Bye",
     "Gone",
+    "Guess",
+    "GuessStep",
     "Hello",
     "Leave",
     "Lookup",
@@ -217,6 +221,16 @@ SCHEMAS = (
         ),
     ),
     Record("bye", Bye, ()),
+    Record(
+        "guess",
+        Guess,
+        (
+            Field("attempt", Binary((TOKEN_BYTES,))),
+            Field("step", Choice("1 ask, 2 opened, 3 busy, 4 refused", GuessStep)),
+            Field("port", _U16),
+            Field("stride", _U16),
+        ),
+    ),
 )
 
 _BY_NAME = {schema.described: schema for schema in SCHEMAS}

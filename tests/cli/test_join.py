@@ -54,10 +54,12 @@ def test_the_mac_is_the_identitys_unless_one_was_given() -> None:
 
 
 def test_everything_else_arrives_unchanged() -> None:
-    config = config_for(mtu="1400", relay_only=True, name="desk")
+    config = config_for(mtu="1400", relay_only=True, no_hard_punch=True, name="desk")
     assert config.mtu == 1400
     assert config.relay_only
     assert not config.no_relay
+    assert not config.hard_punch
+    assert config_for().hard_punch
     assert config.name == "desk"
     assert config.epoch == 7
     assert config.subnets == ("10.20.0.0/22",)

@@ -62,6 +62,7 @@ def test_nothing_said_means_the_defaults() -> None:
     assert settings.port_mapping
     assert not settings.relay_only
     assert not settings.no_relay
+    assert settings.hard_punch
     assert settings.offload
     assert settings.broadcast_routes
     assert settings.state_dir is None
@@ -84,6 +85,7 @@ def test_every_flag_is_read() -> None:
             "no-port-mapping": True,
             "relay-only": True,
             "no-relay": False,
+            "no-hard-punch": True,
             "no-offload": True,
             "no-realtime": True,
             "no-broadcast-routes": True,
@@ -102,6 +104,7 @@ def test_every_flag_is_read() -> None:
     assert settings.advertise == (Endpoint("45.0.0.1", 7801), Endpoint("2a0f::1", 7801))
     assert not settings.port_mapping
     assert settings.relay_only
+    assert not settings.hard_punch
     assert not settings.offload
     assert not settings.realtime
     assert not settings.broadcast_routes

@@ -10,6 +10,8 @@ from mesh.wire.messages import (
     AddressMode,
     Bye,
     Gone,
+    Guess,
+    GuessStep,
     Hello,
     Leave,
     Lookup,
@@ -112,5 +114,6 @@ BY_CLASS = {
         nat=st.lists(U8, max_size=4).map(tuple),
     ),
     Bye: st.just(Bye()),
+    Guess: st.builds(Guess, attempt=DIGEST, step=st.sampled_from(GuessStep), port=U16, stride=U16),
 }
 MESSAGE = st.one_of(*BY_CLASS.values())
