@@ -78,6 +78,10 @@ def network() -> Iterator[None]:
 class Mesh:
     """Two edges and a supernode, made anew for every round."""
 
+    supernode_options: tuple[str, ...] = ()
+    place = "10.91.3.2:7777"
+    expected_path = "direct"
+
     def __init__(self, *options: str, python: str, tree: Path) -> None:
         self.options = options
         self._python = python
@@ -86,13 +90,14 @@ class Mesh:
         self._started: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> tuple[str, list[int]]:
-        self._start("supernode", "supernode.cli", "run", "--listen", "10.91.3.2:7777")
+        listen = ("run", "--listen", "10.91.3.2:7777", *self.supernode_options)
+        self._start("supernode", "supernode.cli", *listen)
         time.sleep(1.0)
         pids = [
             self._start(
                 name,
                 "mesh.cli.main",
-                *("join", "bench", "--supernode", "10.91.3.2:7777", "--name", name),
+                *("join", "bench", "--supernode", self.place, "--name", name),
                 *self.options,
             )
             for name in ("alice", "bert")
@@ -100,7 +105,7 @@ class Mesh:
         self._await(r"^joined .*: mesh0 ([0-9.]+)/", "alice")
         address = self._await(r"^joined .*: mesh0 ([0-9.]+)/", "bert")
         deadline = time.monotonic() + 15
-        while time.monotonic() < deadline and "direct" not in self._ask("alice", "peers"):
+        while time.monotonic() < deadline and self.expected_path not in self._ask("alice", "peers"):
             time.sleep(0.2)
         run(*command("alice", "ping", "-c", "3", "-i", "0.2", "-W", "2", address))
         return address, pids

@@ -37,9 +37,23 @@ JOIN_OPTIONS = (
     Option(
         "supernode",
         OptionKind.LIST,
-        "HOST:PORT[#FINGERPRINT]",
-        "where to register (repeatable); default: one found on the LAN, else one is hosted here",
+        "HOST:PORT|URL[#FINGERPRINT]",
+        "where to register (repeatable); default: one found on the LAN, else one is hosted here;"
+        " URL is tcp://HOST:PORT, ws://HOST or wss://HOST[/PATH]",
     ),
+    Option(
+        "transport",
+        OptionKind.TEXT,
+        "auto|udp|tcp|ws",
+        "how to reach supernodes; default: auto: UDP or, where it does not pass, the others",
+    ),
+    Option(
+        "proxy",
+        OptionKind.TEXT,
+        "URL|none",
+        "HTTP proxy for what is not UDP; default: https_proxy, http_proxy, all_proxy and no_proxy",
+    ),
+    Option("tls-ca", OptionKind.TEXT, "FILE", "further authorities (PEM) to trust for wss://"),
     Option(
         "key",
         OptionKind.TEXT,

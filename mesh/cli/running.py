@@ -24,6 +24,7 @@ from mesh.cli.overlay import Overlay, clash_warning, networks_of
 from mesh.cli.progress import JoinFailed, JoinProgress
 from mesh.cli.reports import describe
 from mesh.cli.settings import JoinSettings
+from mesh.cli.streams import Need, has_udp, stream_keepers
 from mesh.cli.supernodes import SupernodeTarget, SupernodeWatch
 from mesh.cli.values import HostPort, SupernodeAddress, format_supernode
 from mesh.core.config import EdgeConfig
@@ -125,7 +126,11 @@ class RunningEdge:
         self._watches = [
             SupernodeWatch(number, target, self._set_supernode_endpoints)
             for number, target in enumerate(plan.targets)
+            if has_udp(target, plan.settings.streams)
         ]
+        self._keepers = stream_keepers(
+            plan.targets, self._names, plan.settings.streams, self._driver, self._engine
+        )
         surroundings = Surroundings(
             tap=tap.name,
             offload=tap.has_offload,
@@ -158,6 +163,8 @@ class RunningEdge:
                 await self._refresh_addresses()
                 for watch in self._watches:
                     nursery.start_soon(watch.run)
+                for keeper in self._keepers:
+                    nursery.start_soon(keeper.run)
                 nursery.start_soon(self._mapper.run)
                 nursery.start_soon(self._follow_link)
                 nursery.start_soon(self._follow_addresses)
@@ -189,6 +196,7 @@ class RunningEdge:
                 community=membership.keys.name,
                 fingerprint=fingerprint,
                 spares=self._spares(primary),
+                ways=self._plan.targets[primary].ways,
                 is_open=membership.secret is None,
                 secret=membership.secret,
             )
@@ -235,6 +243,10 @@ class RunningEdge:
                 await self._extra_sockets.open(event)
             case events.SocketsUnwanted():
                 self._extra_sockets.close(event)
+            case events.StreamWanted():
+                self._keepers[event.supernode].want(Need.NO_UDP_ANSWER)
+            case events.StreamUnwanted():
+                self._keepers[event.supernode].unwant(Need.NO_UDP_ANSWER)
             case events.ProbeAnswered():
                 self._dispatcher.receive_answer(event)
             case _:
@@ -339,6 +351,9 @@ class RunningEdge:
                 await self._overlay.restore()
             for watch in self._watches:
                 watch.wake()
+            hosts = {str(one.address.ip) for one in await link.local_networks()}
+            for keeper in self._keepers:
+                keeper.addresses_changed(hosts)
             self._mapper.wake()
 
     async def _refresh_addresses(self) -> None:
@@ -376,6 +391,11 @@ class RunningEdge:
         )
 
     def _set_supernode_endpoints(self, number: int, endpoints: list[Endpoint]) -> None:
+        """Tell where a supernode is; nowhere if its name does not resolve."""
+        if not endpoints:
+            self._keepers[number].want(Need.NO_ADDRESS)
+            return
+        self._keepers[number].unwant(Need.NO_ADDRESS)
         self._driver.step(lambda now: self._engine.set_supernode_endpoints(number, endpoints, now))
 
     # Ports mapped by the router

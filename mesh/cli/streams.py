@@ -5,9 +5,10 @@ in quick succession; the first that ends at a supernode is taken. What speaks wi
 to which a stream is a socket like any other.
 """
 
+import enum
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -16,10 +17,12 @@ import trio
 
 from mesh.addresses import Endpoint
 from mesh.cli.settings import StreamSettings
-from mesh.cli.supernodes import SupernodeTarget
+from mesh.cli.supernodes import WEB_PORT, SupernodeTarget
+from mesh.core.edge import EdgeEngine
 from mesh.engine import SocketId, Transport
 from mesh.errors import ConfigError
 from mesh.net.counters import DriverCounters
+from mesh.net.driver import Driver
 from mesh.net.port import PortClosed
 from mesh.net.proxy import is_proxied
 from mesh.net.stream_way import DEFAULT_PATH, StreamWay
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from mesh.net.stream import StreamPort
     from mesh.net.stream_opening import Opening
 
-WEB_PORT: Final = 443
 HOSTS_TRIED: Final = 4  # of a supernode that has many addresses
 STAGGER: Final = 0.4  # s; before the next way is tried beside the ones before
 WAY_TIMEOUT: Final = 8.0  # s
@@ -54,6 +56,11 @@ def ways_to(target: SupernodeTarget, transport: Transport | None) -> tuple[Strea
         ways += [_web_way(host, is_tls=False) for host in hosts]
     wanted = [way for way in ways if transport in {None, way.transport}]
     return tuple(dict.fromkeys(wanted))
+
+
+def has_udp(target: SupernodeTarget, settings: StreamSettings) -> bool:
+    """Whether a supernode is to be reached by UDP if that can be."""
+    return target.has_udp and settings.transport in {None, Transport.UDP}
 
 
 def _web_way(host: str, *, is_tls: bool) -> StreamWay:
@@ -96,6 +103,14 @@ class StreamOpener:
         if proxy is not None and not is_proxied(way.host, self._settings.no_proxy):
             proxy = None
         return await open_way(way, proxy, lambda: self._tls)
+
+
+class Need(enum.Enum):
+    """Why a stream is wanted."""
+
+    NO_UDP_WANTED = "the user says so"
+    NO_UDP_ANSWER = "the engine says so"
+    NO_ADDRESS = "the name does not resolve here; a proxy may know it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,32 +157,39 @@ class StreamKeeper:
         self._ways = tuple(ways)
         self._open_way = open_way
         self._user = user
-        self._is_always_wanted = is_always_wanted
+        self._needs: set[Need] = set()
         self._wanted = trio.Event()
         self._wake = trio.Event()
         self._opening = trio.CancelScope()
-        self._socket_id: SocketId | None = None
+        self._port: StreamPort | None = None
         if is_always_wanted:
-            self._wanted.set()
+            self.want(Need.NO_UDP_WANTED)
 
-    def want(self) -> None:
-        """Open a stream: a new one, if there is one that leads nowhere any more."""
+    def want(self, need: Need) -> None:
+        """Open a stream, and another one whenever it ends."""
+        self._needs.add(need)
         self._wanted.set()
-        if self._socket_id is not None:
-            self._user.remove(self._socket_id)
 
-    def unwant(self) -> None:
-        """Close the stream, or give up opening one: UDP passes."""
-        if self._is_always_wanted:
+    def unwant(self, need: Need) -> None:
+        """Close the stream, or give up opening one, unless there is another need for it."""
+        if need not in self._needs:
+            return
+        self._needs.remove(need)
+        if self._needs:
             return
         self._wanted = trio.Event()
         self._opening.cancel()
-        if self._socket_id is not None:
-            self._user.remove(self._socket_id)
+        self._end()
 
-    def wake(self) -> None:
-        """Try at once, as after a change of networks."""
+    def addresses_changed(self, hosts: Container[str]) -> None:
+        """Try at once; a stream from an address that is gone would take 10 s to notice."""
         self._wake.set()
+        if self._port is not None and self._port.local_host not in hosts:
+            self._end()
+
+    def _end(self) -> None:
+        if self._port is not None:
+            self._user.remove(self._port.socket_id)
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -195,15 +217,15 @@ class StreamKeeper:
             received=opening.take_rest(),
         )
         _log.info("%s: reached by way of %s", self._name, way)
-        if not self._is_always_wanted:
-            self._wanted = trio.Event()  # whoever wants another one says so
-        self._socket_id = port.socket_id
+        self._port = port
+        self._wake = trio.Event()
         self._user.use(self._number, port, endpoint)
         try:
             await port.keep_writing()
         finally:
-            self._socket_id = None
-        await trio.sleep(FIRST_PAUSE)
+            self._port = None
+        with trio.move_on_after(FIRST_PAUSE):
+            await self._wake.wait()
 
     async def _open_some_way(self) -> "tuple[StreamWay, Opening, Endpoint]":
         pause, rounds = FIRST_PAUSE, 0
@@ -264,3 +286,49 @@ def _sentence(error: Exception) -> str:
         cause = cause.exceptions[0]
     told = cause if isinstance(error, OSError) and isinstance(cause, OSError) else error
     return getattr(told, "strerror", None) or str(told)
+
+
+def stream_keepers(
+    targets: Sequence[SupernodeTarget],
+    names: Sequence[str],
+    settings: StreamSettings,
+    driver: Driver,
+    engine: EdgeEngine,
+) -> list[StreamKeeper]:
+    """Return one keeper per supernode of an edge, in their order.
+
+    Args:
+        targets: the supernodes.
+        names: what to call each in the log.
+        settings: what the user asked for.
+        driver: of the edge; streams are its ports.
+        engine: of the edge.
+
+    Raises:
+        ConfigError: the file of authorities cannot be used.
+    """
+
+    def use(number: int, port: "StreamPort", endpoint: Endpoint) -> None:
+        socket, transport = port.socket_id, port.transport
+        driver.add_port(port)
+        driver.step(
+            lambda now: engine.set_supernode_stream(number, socket, endpoint, transport, now)
+        )
+
+    def remove(socket: SocketId) -> None:
+        driver.remove_port(socket)
+        driver.step(lambda now: engine.socket_closed(socket, now))
+
+    user = StreamUser(driver.new_socket_id, use, remove, driver.counters)
+    opener = StreamOpener(settings)
+    return [
+        StreamKeeper(
+            number,
+            names[number],
+            ways_to(target, settings.transport),
+            opener.open,
+            user,
+            is_always_wanted=not has_udp(target, settings),
+        )
+        for number, target in enumerate(targets)
+    ]

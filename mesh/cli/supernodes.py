@@ -16,6 +16,7 @@ from mesh.net.lan import FoundSupernode
 from mesh.net.state import StateDir
 from mesh.net.stream_way import StreamWay
 
+WEB_PORT = 443  # where a supernode may listen too, for those who have nothing else
 RESOLVE_INTERVAL = 3.0  # s; between attempts while a supernode is out of reach
 PATIENCE = 2.5  # s; without an answer before the user is told
 REMINDER_INTERVAL = 30.0  # s; between lines about one supernode that stays out of reach
@@ -117,7 +118,7 @@ class SupernodeWatch:
         target: SupernodeTarget,
         set_endpoints: Callable[[int, list[Endpoint]], None],
     ) -> None:
-        """Watch supernode ``number``; ``set_endpoints`` tells the engine where it is."""
+        """Watch supernode ``number``; ``set_endpoints`` is told where it is, nowhere included."""
         self._number = number
         self.target = target
         self._set_endpoints = set_endpoints
@@ -145,13 +146,13 @@ class SupernodeWatch:
     async def run(self) -> None:
         """Run until cancelled."""
         self._unreached_since = trio.current_time()
-        known: list[Endpoint] = []
+        told: list[Endpoint] | None = None
         while True:
-            if not (self._is_served and known):
+            if not (self._is_served and told):
                 found = await self._resolve()
-                if found and found != known:
+                if found != told:
                     self._set_endpoints(self._number, found)
-                    known = found
+                    told = found
                 elif found and self._is_out_of_reach():
                     self._tell(f"supernode {self.target} does not answer")
             self._wake = trio.Event()
@@ -162,12 +163,15 @@ class SupernodeWatch:
         return not self._is_served and trio.current_time() - self._unreached_since > PATIENCE
 
     async def _resolve(self) -> list[Endpoint]:
+        """Return the endpoints; those on the port of the web, which is often open, come last."""
         found: dict[Endpoint, None] = {}
         for place in self.target.host_ports:
             try:
                 found.update(dict.fromkeys(await resolve(place)))
             except OSError as error:
                 self._tell(f"cannot resolve {place.host}: {error.strerror}")
+        if self.target.is_kept:
+            found.update(dict.fromkeys(Endpoint(one.host, WEB_PORT) for one in tuple(found)))
         return list(found)
 
     def _tell(self, what: str) -> None:

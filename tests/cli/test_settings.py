@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 
 from mesh.addresses import Endpoint
-from mesh.cli.settings import JoinSettings, default_name, load_join_settings, runtime_dir
+from mesh.cli.settings import (
+    JoinSettings,
+    StreamSettings,
+    default_name,
+    load_join_settings,
+    runtime_dir,
+)
 from mesh.cli.sources import UsageError
 from mesh.cli.values import HostPort, SupernodeAddress
+from mesh.engine import Transport
 from mesh.errors import ConfigError
+from mesh.net.proxy import Proxy
 
 FINGERPRINT = "abcdefghijklmnopqrstuvwxyz234567"
 INVITE = f"mesh://1.2.3.4:7777,[fd00::1]:7777/lan?s={FINGERPRINT}#s3cret"
@@ -60,6 +68,7 @@ def test_nothing_said_means_the_defaults() -> None:
     assert settings.port == 0
     assert settings.advertise == ()
     assert settings.port_mapping
+    assert settings.streams == StreamSettings()
     assert not settings.relay_only
     assert not settings.no_relay
     assert settings.hard_punch
@@ -83,6 +92,9 @@ def test_every_flag_is_read() -> None:
             "port": "5000",
             "advertise": ["45.0.0.1:7801", "[2a0f::1]:7801", "45.0.0.1:7801"],
             "no-port-mapping": True,
+            "transport": "ws",
+            "proxy": "http://proxy.example:3128",
+            "tls-ca": "/c",
             "relay-only": True,
             "no-relay": False,
             "no-hard-punch": True,
@@ -103,6 +115,9 @@ def test_every_flag_is_read() -> None:
     assert settings.mac == bytes.fromhex("02005e100001")
     assert settings.advertise == (Endpoint("45.0.0.1", 7801), Endpoint("2a0f::1", 7801))
     assert not settings.port_mapping
+    assert settings.streams == StreamSettings(
+        Transport.WEBSOCKET, Proxy("proxy.example", 3128), tls_ca=Path("/c")
+    )
     assert settings.relay_only
     assert not settings.hard_punch
     assert not settings.offload
@@ -372,3 +387,38 @@ def test_an_invite_on_the_command_line_warns_and_a_piped_one_does_not() -> None:
 def test_a_key_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
     error = refusal(config=write(tmp_path / "lan.toml", "key = 48151623\n"))
     assert "48151623" not in str(error)
+
+
+def test_the_proxy_of_the_environment_is_used_with_its_exceptions() -> None:
+    environment = {"https_proxy": "http://proxy.example:3128", "no_proxy": "home.example"}
+    settings = load(environment=environment)
+    assert settings.streams.proxy == Proxy("proxy.example", 3128)
+    assert settings.streams.no_proxy == "home.example"
+
+
+def test_a_proxy_that_was_named_has_no_exceptions_and_none_is_none() -> None:
+    environment = {"https_proxy": "http://proxy.example:3128", "no_proxy": "home.example"}
+    named = load(flags={"proxy": "http://other.example:8080"}, environment=environment).streams
+    assert (named.proxy, named.no_proxy) == (Proxy("other.example", 8080), "")
+    assert load(flags={"proxy": "none"}, environment=environment).streams.proxy is None
+
+
+def test_a_proxy_of_another_kind_is_warned_of_and_not_used() -> None:
+    settings = load(environment={"all_proxy": "socks5://localhost:1080"})
+    assert settings.streams.proxy is None
+    [warning] = settings.warnings
+    assert warning.startswith("all_proxy is not used")
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"transport": "sctp"}, "--transport: 'sctp' is not auto, udp, tcp or ws"),
+        ({"proxy": "socks5://a:1"}, "--proxy: 'socks5://a:1' is not an HTTP proxy"),
+        ({"supernode": ["quic://a"]}, "--supernode: 'quic://a' is not tcp://HOST:PORT"),
+    ],
+)
+def test_what_is_no_transport_proxy_or_way_is_refused(
+    flags: dict[str, object], complaint: str
+) -> None:
+    assert str(refusal(flags=flags)).startswith(complaint)

@@ -12,7 +12,15 @@ import trio.testing
 
 from mesh.addresses import Endpoint
 from mesh.cli.settings import StreamSettings
-from mesh.cli.streams import STAGGER, WAY_TIMEOUT, StreamKeeper, StreamOpener, StreamUser, ways_to
+from mesh.cli.streams import (
+    STAGGER,
+    WAY_TIMEOUT,
+    Need,
+    StreamKeeper,
+    StreamOpener,
+    StreamUser,
+    ways_to,
+)
 from mesh.cli.supernodes import SupernodeTarget
 from mesh.cli.values import HostPort
 from mesh.engine import Transport
@@ -90,7 +98,9 @@ class Scene:
         if isinstance(script, Exception):
             raise script
         await trio.sleep(script)  # type: ignore[arg-type]
-        ours, theirs = socket.socketpair()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            ours = socket.create_connection(listening.getsockname())
+            theirs, _ = listening.accept()
         ours.setblocking(False)
         self.ends += [ours, theirs]
         return Opening(ours), ENDPOINT
@@ -121,14 +131,19 @@ class Scene:
 def test_nothing_is_tried_before_it_is_wanted() -> None:
     async def script(scene: Scene) -> None:
         await trio.sleep(100)
+        scene.keeper.unwant(Need.NO_ADDRESS)
+        await trio.sleep(100)
         assert scene.tried == []
+        scene.keeper.want(Need.NO_UDP_ANSWER)
+        await trio.sleep(1)
+        assert list(scene.streams) == [1000]
 
     Scene({TCP: 0.1}).run(script)
 
 
 def test_the_next_way_is_tried_soon_and_the_first_to_open_is_used() -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(2.0)
         assert scene.tried == [(0.0, TCP), (STAGGER, WEB)]
         assert scene.used == [(1000, Transport.WEBSOCKET, ENDPOINT)]
@@ -140,7 +155,7 @@ def test_the_next_way_is_tried_soon_and_the_first_to_open_is_used() -> None:
 
 def test_a_way_that_is_refused_makes_room_for_the_next_at_once() -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(0.5)
         assert scene.tried == [(0.0, TCP), (0.0, WEB)]
 
@@ -151,11 +166,11 @@ def test_ways_are_tried_again_less_and_less_often_and_the_user_is_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(120)
         rounds = len(scene.tried) // 2
         assert 5 < rounds < 12
-        scene.keeper.wake()
+        scene.keeper.addresses_changed(())
         await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked()
         assert len(scene.tried) // 2 == rounds + 1
@@ -173,7 +188,7 @@ def test_ways_are_tried_again_less_and_less_often_and_the_user_is_told_once(
 
 def test_a_way_that_says_nothing_is_given_up_and_tried_again() -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(WAY_TIMEOUT + 5)
         assert len(scene.tried) == 2
 
@@ -182,13 +197,13 @@ def test_a_way_that_says_nothing_is_given_up_and_tried_again() -> None:
 
 def test_a_stream_that_is_not_wanted_any_more_is_closed_and_another_opened_later() -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(1.0)
         assert list(scene.streams) == [1000]
-        scene.keeper.unwant()
+        scene.keeper.unwant(Need.NO_UDP_ANSWER)
         await trio.sleep(100)
         assert scene.streams == {}
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(1.0)
         assert list(scene.streams) == [1001]
 
@@ -197,21 +212,35 @@ def test_a_stream_that_is_not_wanted_any_more_is_closed_and_another_opened_later
 
 def test_opening_is_given_up_when_udp_passes_meanwhile() -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(0.3)
-        scene.keeper.unwant()
+        scene.keeper.unwant(Need.NO_UDP_ANSWER)
         await trio.sleep(100)
         assert len(scene.tried) == 1
 
     Scene({TCP: 0.4, WEB: 0.1}).run(script)
 
 
-def test_a_stream_that_leads_nowhere_any_more_is_replaced() -> None:
+def test_a_stream_that_ends_while_it_is_wanted_is_replaced() -> None:
     async def script(scene: Scene) -> None:
-        scene.keeper.want()
+        scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(1.0)
-        scene.keeper.want()
+        scene.remove(1000)
         await trio.sleep(2.0)
+        assert list(scene.streams) == [1001]
+
+    Scene({TCP: 0.1}).run(script)
+
+
+def test_a_stream_from_an_address_that_is_gone_is_replaced_at_once() -> None:
+    async def script(scene: Scene) -> None:
+        scene.keeper.want(Need.NO_UDP_ANSWER)
+        await trio.sleep(1.0)
+        scene.keeper.addresses_changed({scene.streams[1000].local_host, "192.0.2.9"})
+        await trio.sleep(1.0)
+        assert list(scene.streams) == [1000]
+        scene.keeper.addresses_changed({"192.0.2.9"})
+        await trio.sleep(0.2)
         assert list(scene.streams) == [1001]
 
     Scene({TCP: 0.1}).run(script)
@@ -220,10 +249,24 @@ def test_a_stream_that_leads_nowhere_any_more_is_replaced() -> None:
 def test_without_udp_there_is_always_a_stream() -> None:
     async def script(scene: Scene) -> None:
         await trio.sleep(1.0)
-        scene.keeper.unwant()
+        scene.keeper.unwant(Need.NO_UDP_ANSWER)
         assert list(scene.streams) == [1000]
         scene.remove(1000)
         await trio.sleep(2.0)
         assert list(scene.streams) == [1001]
 
     Scene({TCP: 0.1}, is_always_wanted=True).run(script)
+
+
+def test_a_stream_stays_while_there_is_one_need_for_it() -> None:
+    async def script(scene: Scene) -> None:
+        scene.keeper.want(Need.NO_ADDRESS)
+        scene.keeper.want(Need.NO_UDP_ANSWER)
+        await trio.sleep(1.0)
+        scene.keeper.unwant(Need.NO_ADDRESS)
+        await trio.sleep(1.0)
+        assert list(scene.streams) == [1000]
+        scene.keeper.unwant(Need.NO_UDP_ANSWER)
+        assert scene.streams == {}
+
+    Scene({TCP: 0.1}).run(script)

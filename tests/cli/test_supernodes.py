@@ -100,14 +100,14 @@ def lines_after(
 
 def test_a_numeric_supernode_is_told_to_the_engine_once(caplog: pytest.LogCaptureFixture) -> None:
     lines, told = lines_after(2.0, caplog)
-    assert told == [Endpoint("192.0.2.1", 7777)]
+    assert told == [Endpoint("192.0.2.1", 7777), Endpoint("192.0.2.1", 443)]
     assert lines == []
 
 
 def test_silence_is_told_soon_and_then_rarely(caplog: pytest.LogCaptureFixture) -> None:
     lines, told = lines_after(5.0, caplog)
     assert lines == ["supernode 192.0.2.1:7777 does not answer; trying on"]
-    assert len(told) == 1
+    assert len(told) == 2
     caplog.clear()
     lines, _ = lines_after(2 * REMINDER_INTERVAL + 8, caplog)
     assert len(lines) == 3
