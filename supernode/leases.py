@@ -207,7 +207,8 @@ class Leases:
         now: float,
     ) -> ipaddress.IPv4Address:
         held = book.addresses.get(edge)
-        for previous in (held, wanted):
+        # What it wants comes first: that is what another supernode has leased to it.
+        for previous in (wanted, held):
             if (
                 previous is not None
                 and _is_host(previous.ip, subnet)

@@ -56,6 +56,7 @@ from mesh.wire.messages import (
     encode_message,
 )
 
+RETURN_JITTER = 1.0  # all hear of a shutdown at the same moment
 REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
 NEXT_WAY_DELAY = 0.25  # s before the next address of a name is tried; RFC 8305 section 5
 SPARE_RETRY_INTERVAL = 10.0  # s; while another supernode serves us nobody waits for this one
@@ -352,7 +353,8 @@ class Registration:
                 self._report(events.Replaced(self.number))
             case Shutdown() if session is not self._previous:
                 self._lose(now)
-                self._context.timers.set(Timer.REGISTER, self.number, now + RETURN_AFTER_SHUTDOWN)
+                after = self._context.jitter(RETURN_AFTER_SHUTDOWN, RETURN_JITTER)
+                self._context.timers.set(Timer.REGISTER, self.number, now + after)
             case Ping():
                 self._send(via, session, Pong(token=message.token, endpoint=None, digest=b""))
             case _:

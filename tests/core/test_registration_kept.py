@@ -285,7 +285,7 @@ def test_after_a_shutdown_the_edge_comes_back_within_a_second_or_so() -> None:
     assert not current(target).is_connected
     run(target, supernode, 2.0 + RETURN_AFTER_SHUTDOWN - 0.01)
     assert len(supernode.initiations) == 1
-    run(target, supernode, 2.0 + RETURN_AFTER_SHUTDOWN)
+    run(target, supernode, 2.0 + 2 * RETURN_AFTER_SHUTDOWN)
     assert len(supernode.initiations) == 2
 
 

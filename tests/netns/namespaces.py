@@ -151,6 +151,12 @@ class Host:
         """Run lines of ``ip -batch``, in one process since every one costs milliseconds."""
         self.run("ip", "-batch", "-", text="\n".join(lines) + "\n", check=check)
 
+    def name_hosts(self, *lines: str) -> None:
+        """Make this machine's ``/etc/hosts`` these lines: ``ADDRESS NAME``."""
+        path = self.files / "hosts"
+        path.write_text("127.0.0.1 localhost\n" + "\n".join(lines) + "\n")
+        self.run("mount", "--bind", str(path), "/etc/hosts")
+
     def nft(self, ruleset: str) -> None:
         """Load an nftables ruleset on top of what is there."""
         self.run("nft", "--file", "-", text=ruleset)

@@ -40,7 +40,7 @@ def _ipv6_of(host: Host) -> str:
 def _leave_family(host: Host, *, ipv6: bool) -> None:
     """Take the other family away from a machine."""
     family = "-4" if ipv6 else "-6"
-    host.ip(f"{family} address flush dev wan0 scope global")
+    host.run("ip", family, "address", "flush", "dev", "wan0", "scope", "global")
     if not ipv6:
         host.sysctl({"net/ipv6/conf/wan0/disable_ipv6": "1"})
 
@@ -59,7 +59,7 @@ def world(lab: Lab) -> World:
     _leave_family(hosts[1], ipv6=False)
     edges = []
     for each in hosts:
-        each.resolve(*names)
+        each.name_hosts(*names)
         edges.append(Edge(each, "families", "--supernode", f"{SUPERNODE_NAME}:7777"))
     join_all(*edges)
     return World(edges[0], edges[1], (edges[2], edges[3]))

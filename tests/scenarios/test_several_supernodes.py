@@ -6,10 +6,11 @@ import pytest
 
 from mesh.errors import RefusalReason
 from mesh.events import PeerDown, Refused, Registered, Replaced
+from mesh.wire.datagram import DatagramType
 from mesh.wire.messages import AddressMode
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_nat import PORT_RESTRICTED
-from tests.virtual_network import LinkConditions
+from tests.virtual_network import LinkConditions, Packet, Segment
 from tests.world import World
 
 FAR = LinkConditions(latency=0.030)
@@ -214,3 +215,76 @@ def test_a_community_of_many_on_two_supernodes_survives_deaths_in_turn() -> None
     assert [edge.address for edge in edges] == addresses
     assert not [event for edge in edges for event in edge.reported(PeerDown)]
     world.check_frames()
+
+
+def initiations(world: World) -> list[tuple[float, str]]:
+    """Note from now on when registrations are begun, and with which address."""
+    seen: list[tuple[float, str]] = []
+
+    def note(now: float, segment: Segment, packet: Packet) -> None:
+        if segment is world.internet and packet.payload[0] == DatagramType.SUPERNODE_INITIATION:
+            seen.append((now, packet.destination.host))
+
+    world.taps.append(note)
+    return seen
+
+
+def peak(times: list[float]) -> int:
+    """Return the most that ever happened within a tenth of a second."""
+    return max((sum(at <= each < at + 0.1 for each in times) for at in times), default=0)
+
+
+def test_the_death_of_a_supernode_is_no_storm_for_the_other_nor_its_return_for_itself() -> None:
+    world = world_with_two()
+    first, second = world.supernodes
+    for number in range(30):
+        world.add_edge(f"edge {number}", supernodes=world.supernodes)
+        world.run_for(0.3)
+    world.run_until_all_are_joined()
+    seen = initiations(world)
+    first.crash()
+    world.run_for(60)
+    assert [host for _, host in seen].count(second.endpoint.host) == 0
+    begun = [at for at, host in seen if host == first.endpoint.host]
+    assert len(begun) < 30 * 20
+    seen.clear()
+    first.start()
+    world.run_until(lambda: first.edge_count() == 30, timeout=13)
+    back = [at for at, host in seen if host == first.endpoint.host]
+    assert len(back) <= 2 * 30
+    assert peak(back) <= 8
+
+
+def test_a_supernode_that_restarts_with_a_word_is_not_come_back_to_by_all_at_once() -> None:
+    world = World(9)
+    supernode = world.add_supernode()
+    world.add_edges(f"edge {number}" for number in range(30))
+    world.run_until_all_are_joined()
+    world.run_for(10)
+    seen = initiations(world)
+    supernode.stop()
+    supernode.start()
+    world.run_until(lambda: supernode.edge_count() == 30, timeout=4)
+    times = [at for at, _ in seen]
+    assert len(times) <= 2 * 30
+    assert peak(times) <= 12
+
+
+def test_a_spare_is_asked_for_the_address_that_another_one_leased() -> None:
+    world = world_with_two()
+    first, second = world.supernodes
+    a = world.add_edge("a", supernodes=[second])
+    world.run_for(2)
+    alone = a.address
+    a.stop()
+    # Somebody has the address on the first supernode, so that it leases another one there.
+    fixed = {"address_mode": AddressMode.FIXED, "address": alone}
+    world.add_edge("b", supernodes=[first], **fixed)
+    world.run_for(2)
+    a = world.add_edge(
+        "a again", supernodes=[first, second], identity=a.config.identity, clock_offset=0.0
+    )
+    world.run_for(3)
+    assert a.address != alone
+    assert set(first.leases.values()) == {alone, a.address}
+    assert set(second.leases.values()) == {a.address}
