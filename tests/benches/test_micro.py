@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benches.micro import cases, main
+from benches.micro import SEGMENTS, _addressed, _drain, _pair, _super_frame, cases, main
 from benches.timing import Case, time_all
 
 
@@ -31,3 +31,11 @@ def test_figures_are_those_of_the_median_round() -> None:
     assert timing.us_per_batch == pytest.approx(timing.ns_per_frame * 4 / 1000)
     assert timing.megabytes_per_second == pytest.approx(1000 / timing.us_per_batch)
     assert timing.spread >= 1
+
+
+def test_a_super_frame_of_the_bench_leaves_in_one_full_batch() -> None:
+    a, b, now = _pair()
+    read = _addressed(bytes(_super_frame()), a, b)
+    a.engine.receive_frames(memoryview(bytearray(read)), now)
+    [batch] = _drain(a)
+    assert len(b"".join(batch.buffers)) == SEGMENTS * batch.segment_bytes
