@@ -43,6 +43,9 @@ BYTES_PER_WAKEUP: Final = 256 * 1024
 """Bytes read of one source before all others, timers included, get their turn: 32 super-frames, or
 reads full of joined datagrams, would take 5 ms, and so long a ping would wait."""
 
+STREAM_READS_PER_WAKEUP: Final = 4
+"""Reads of one stream: each takes up to 64 KiB through TLS and WebSocket, whatever comes of it."""
+
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that ``on_event`` has at the end for what is still to be reported."""
 
@@ -183,12 +186,20 @@ class Driver:
     async def _read_socket(self, port: Port) -> None:
         read = functools.partial(self._receive_datagrams, port, self._buffer)
         try:
-            await self._read(port, Bursts(read).step)
+            if isinstance(port, UdpPort):
+                await self._read(port, Bursts(read).step)
+            else:
+                await self._read_stream(port, read)
         except trio.ClosedResourceError:
             return  # removed
         except PortClosed:
             self.remove_port(port.socket_id)
             self.step(lambda now: self._engine.socket_closed(port.socket_id, now))
+
+    async def _read_stream(self, port: Port, read: Callable[[int], int]) -> None:
+        while True:
+            await port.wait_readable()
+            read(STREAM_READS_PER_WAKEUP)
 
     async def _read_tap(self, tap: Tap) -> None:
         if self._frame_engine is not None:

@@ -5,12 +5,15 @@ is let hold little that is not on its way yet: what it has taken nobody can drop
 """
 
 import contextlib
+import errno
+import os
 import socket
 from typing import Final
 
 import trio
 
 from mesh.addresses import Endpoint
+from mesh.constants import MAX_DATAGRAM_BYTES
 from mesh.engine import OutgoingDatagrams, ReceivedDatagrams, SocketId, Transport
 from mesh.errors import MalformedMessage
 from mesh.net.counters import DriverCounters
@@ -135,8 +138,14 @@ class StreamPort:
     # Sending
 
     def send(self, batch: OutgoingDatagrams) -> None:
-        """Send the datagrams of ``batch``, or drop what has no room or comes to no end in time."""
+        """Send the datagrams of ``batch``, or drop what has no room or comes to no end in time.
+
+        Raises:
+            OSError: EMSGSIZE, they are larger than a stream carries: the other side would end it.
+        """
         # Hot path.
+        if batch.segment_bytes > MAX_DATAGRAM_BYTES:  # UDP carries more, so whoever relays may
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         now = trio.current_time()
         queue = self._queue
         for frame in frame_datagrams(batch.buffers, batch.segment_bytes):

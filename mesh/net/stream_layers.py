@@ -5,6 +5,7 @@ which must not block. (Streams of trio and connections of trio-websocket wait wh
 what waits there could not be dropped any more.)
 """
 
+import itertools
 import ssl
 from typing import Final, Protocol
 
@@ -25,6 +26,10 @@ from mesh.net.port import PortClosed
 WEBSOCKET_SUBPROTOCOL: Final = "mesh"
 
 _READ_BYTES: Final = 65536
+_FRAMES_FREE: Final = 32
+_FRAME_BYTES: Final = 64
+"""A WebSocket whose frames are smaller on average, beyond a few, has no datagrams for us: each
+costs 10 µs and more, however small, and 64 KiB of empty ones would stop everything for 0.1 s."""
 _NOT_A_WEBSOCKET: Final = (
     b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -164,11 +169,17 @@ class WebSocketLayer:
             return b""
         try:
             self._socket.receive_data(received)
-            return b"".join(map(self._take, self._socket.events()))
+            events = self._socket.events()
+            most = _FRAMES_FREE + len(received) // _FRAME_BYTES
+            content = b"".join(map(self._take, itertools.islice(events, most)))
+            is_flood = next(events, None) is not None
         except (ProtocolError, ValueError) as error:  # ValueError: headers that are not ASCII
             if not self.is_ready:
                 self._owed = _NOT_A_WEBSOCKET
             raise PortClosed(f"not a WebSocket: {error}") from error
+        if is_flood:
+            raise PortClosed("a WebSocket of very many, very small frames")
+        return content
 
     def _take(self, event: Event) -> bytes:
         """Return what of ``event`` is content."""

@@ -23,6 +23,9 @@ PREAMBLE: Final = b"mesh" + bytes([PROTOCOL_VERSION]) + bytes(3)
 
 LENGTH_BYTES: Final = 2
 
+MAX_BATCH_DATAGRAMS: Final = 64
+"""As many as a UDP socket delivers at once: whoever reads a stream has to come to an end, too."""
+
 
 def frame_datagrams(
     buffers: Sequence[bytes | bytearray | memoryview], segment_bytes: int
@@ -90,6 +93,8 @@ class StreamDecoder:
             segment_bytes = segment_bytes or length
             behind = start + LENGTH_BYTES + length
             if behind > end or length > segment_bytes or written + length > room:
+                break
+            if written == MAX_BATCH_DATAGRAMS * segment_bytes:
                 break
             buffer[written : written + length] = held[start + LENGTH_BYTES : behind]
             written += length

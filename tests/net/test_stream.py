@@ -1,5 +1,6 @@
 """mesh.net.stream: a stream as a port, on real connections over loopback."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mesh.addresses import Endpoint
-from mesh.constants import STREAM_QUEUE_BYTES, STREAM_QUEUE_TIME
+from mesh.constants import MAX_DATAGRAM_BYTES, STREAM_QUEUE_BYTES, STREAM_QUEUE_TIME
 from mesh.engine import OutgoingDatagrams, Transport
 from mesh.net.counters import DriverCounters
 from mesh.net.port import PortClosed
@@ -120,6 +121,19 @@ def test_a_length_that_no_datagram_has_ends_it() -> None:
             await port.wait_readable()
             with pytest.raises(PortClosed, match="65535"):
                 port.receive_into(BUFFER)
+
+    trio.run(main)
+
+
+def test_a_datagram_that_would_end_the_stream_is_refused_and_the_others_go_on() -> None:
+    async def main() -> None:
+        async with open_port() as (port, theirs):
+            with pytest.raises(OSError, match="too long") as refusal:
+                port.send(batch(b"x" * (MAX_DATAGRAM_BYTES + 1)))
+            assert refusal.value.errno == errno.EMSGSIZE
+            port.send(batch(b"x" * MAX_DATAGRAM_BYTES))
+            framed = await read_from(theirs, MAX_DATAGRAM_BYTES + 2)
+            assert framed[:2] == MAX_DATAGRAM_BYTES.to_bytes(2, "big")
 
     trio.run(main)
 

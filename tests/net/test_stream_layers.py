@@ -93,6 +93,30 @@ def test_the_end_of_a_layer_ends_the_stream(
         server.receive(b"\x88\x80\0\0\0\0" + bytes(60))
 
 
+EMPTY_FRAMES = {
+    "binary": b"\x82\x80\0\0\0\0",
+    "text": b"\x81\x80\0\0\0\0",
+    "ping": b"\x89\x80\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("frame", EMPTY_FRAMES.values(), ids=EMPTY_FRAMES)
+def test_a_websocket_of_frames_without_content_ends_before_they_cost_much(
+    files: Certificate, frame: bytes
+) -> None:
+    _, server = stacks(websocket_pair(files))
+    flood = frame * (65536 // len(frame))
+    with pytest.raises(PortClosed, match="very small"):
+        server.receive(flood)
+    assert len(server.owed()) < 4096
+
+
+def test_datagrams_as_small_as_ours_get_may_each_have_a_frame(files: Certificate) -> None:
+    client, server = stacks(websocket_pair(files))
+    frames = b"".join(client.wrap(bytes(64)) for _ in range(900))
+    assert server.receive(frames) == bytes(64 * 900)
+
+
 def test_text_is_not_content(files: Certificate) -> None:
     _, server = stacks(websocket_pair(files))
     assert server.receive(b"\x81\x82\0\0\0\0ab") == b""

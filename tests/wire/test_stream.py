@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from mesh.constants import MAX_DATAGRAM_BYTES
 from mesh.errors import MalformedMessage
-from mesh.wire.stream import PREAMBLE, StreamDecoder, frame_datagrams
+from mesh.wire.stream import (
+    MAX_BATCH_DATAGRAMS,
+    PREAMBLE,
+    StreamDecoder,
+    frame_datagrams,
+)
 
 sizes = st.sampled_from([1, 2, 60, 1452, MAX_DATAGRAM_BYTES])
 batches = st.builds(
@@ -78,6 +83,14 @@ def test_datagrams_of_one_length_come_as_one_batch_up_to_a_shorter_one() -> None
     assert decoder.next_batch_into(buffer) == (207, 100)
     assert bytes(buffer[:207]) == b"a" * 100 + b"b" * 100 + b"c" * 7
     assert decoder.next_batch_into(buffer) == (100, 100)
+
+
+def test_a_batch_has_as_many_datagrams_as_udp_delivers_at_once_however_small() -> None:
+    decoder = StreamDecoder()
+    decoder.feed(b"\0\1x" * (2 * MAX_BATCH_DATAGRAMS + 1))
+    buffer = memoryview(bytearray(65536))
+    counts = [decoder.next_batch_into(buffer) for _ in range(4)]
+    assert counts == [(MAX_BATCH_DATAGRAMS, 1), (MAX_BATCH_DATAGRAMS, 1), (1, 1), (0, 0)]
 
 
 def test_a_longer_datagram_begins_a_new_batch() -> None:
