@@ -15,7 +15,7 @@ from mesh.core.outbox import Via
 from mesh.crypto.session import Session
 from mesh.datapath.arena import CHUNK_BYTES
 from mesh.datapath.fragment import Csum, cut
-from mesh.datapath.segment import segment_payload_bytes, split, splittable_layout
+from mesh.datapath.segment import reopened_layout, segment_payload_bytes, split, splittable_layout
 from mesh.datapath.vnet import GSO_NONE, VIRTIO_NET_HEADER_BYTES, VnetFields
 from mesh.engine import Buffer
 from mesh.events import DropReason
@@ -86,7 +86,7 @@ class FrameSender:
     ) -> None:  # Hot path: once per super-frame.
         """Split TCP into segments that fit, anything else into fragments."""
         frame = read[VIRTIO_NET_HEADER_BYTES:]
-        layout = splittable_layout(frame, fields)
+        layout = splittable_layout(frame, fields) or reopened_layout(frame, fields)
         if layout is None:
             if fields[1] == GSO_NONE:
                 self._send_pieces(session, frame, fields[4:6], vias)

@@ -19,6 +19,7 @@ from mesh.datapath.tcp_layout import (
     TCP_FLAGS_OFFSET,
     TCP_SEQUENCE_OFFSET,
     TcpLayout,
+    reopen_checksum,
     set_ipv4_checksum,
     set_lengths,
     tcp_layout,
@@ -58,6 +59,28 @@ def splittable_layout(frame: memoryview, fields: VnetFields) -> TcpLayout | None
         return layout
     expected = GSO_TCPV4 if layout.is_ipv4 else GSO_TCPV6
     return layout if gso_type & ~GSO_ECN == expected and gso_size else None
+
+
+def reopened_layout(frame: memoryview, fields: VnetFields) -> TcpLayout | None:
+    """Return the layout of a frame that `split` can cut now, its complete checksum taken back.
+
+    TCP from a kernel without offloads, or from another machine behind a bridge. The checksum is
+    verified first, since the far kernel makes a new one: None, and nothing written, if it is wrong.
+
+    Args:
+        frame: no super-frame, and without a partial checksum; may be written over.
+        fields: of its virtio-net header.
+    """
+    layout = tcp_layout(frame)
+    if (
+        layout is None
+        or fields[1] != GSO_NONE
+        or fields[4]
+        or layout.flags & ODD_FLAGS
+        or layout.payload == len(frame)
+    ):
+        return None
+    return layout if reopen_checksum(frame, layout) else None
 
 
 def segment_payload_bytes(layout: TcpLayout, gso_size: int, frame_bytes_max: int) -> int:

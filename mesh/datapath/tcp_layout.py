@@ -141,6 +141,24 @@ def set_lengths(headers: bytearray, layout: TcpLayout, end: int) -> None:
     _WORD.pack_into(headers, at, (partial + end - old_end - 1) % 0xFFFF + 1)
 
 
+def reopen_checksum(frame: memoryview, layout: TcpLayout) -> bool:
+    """Put a partial TCP checksum in the place of a complete one, if that is right.
+
+    One that a routing header makes to be over another address counts as wrong.
+    """
+    address_bytes, first = (4, layout.network + 12) if layout.is_ipv4 else (16, layout.network + 8)
+    segment = bytes(frame[layout.transport :])
+    # 2^16 is 1 modulo 0xffff, and the addresses have whole words: one number is the sum of all.
+    pseudo = int.from_bytes(frame[first : first + 2 * address_bytes], "big")
+    pseudo += IPPROTO_TCP + len(segment)
+    total = pseudo + int.from_bytes(segment + bytes(len(segment) & 1), "big")
+    if total % 0xFFFF:
+        return False
+    at = layout.transport + TCP_CHECKSUM_OFFSET
+    _WORD.pack_into(frame, at, (pseudo - 1) % 0xFFFF + 1)
+    return True
+
+
 def set_ipv4_checksum(headers: bytearray, layout: TcpLayout) -> None:
     """Write the IPv4 header's checksum (RFC 1071)."""
     at = layout.network + 10

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.datapath.segment import segment_payload_bytes, split, splittable_layout
+from mesh.datapath.segment import reopened_layout, segment_payload_bytes, split, splittable_layout
 from mesh.datapath.tcp_layout import tcp_layout
 from mesh.datapath.vnet import complete_checksum, decode_vnet
 from mesh.wire.inner import decode_frame
@@ -34,6 +34,56 @@ def test_segments_are_those_of_a_kernel_without_offloads(frame: TcpFrame, size: 
         segment, csum_start, csum_offset = decode_frame(plaintext)
         found.append(complete_checksum(segment, csum_start, csum_offset))
     assert found == [one.build(is_partial=False) for one in segments_of(frame, size)]
+
+
+def completed(frame: TcpFrame) -> bytearray:
+    """Return what a TAP without offloads hands over."""
+    return bytearray(bytes(10) + frame.build(is_partial=False))
+
+
+@given(frame=tcp_frames(), size=st.integers(1, 3000))
+def test_a_complete_checksum_is_taken_back_so_that_a_segment_can_be_cut(
+    frame: TcpFrame, size: int
+) -> None:
+    size = max(size, len(frame.payload) // 200 + 1)
+    read = completed(frame)
+    view = memoryview(read)
+    fields = decode_vnet(read)
+    assert fields is not None
+    layout = reopened_layout(view[10:], fields)
+    assert layout is not None
+    found = [complete_checksum(*decode_frame(bytes(one))) for one in split(view, layout, size)]
+    assert found == [one.build(is_partial=False) for one in segments_of(frame, size)]
+
+
+@given(frame=tcp_frames(), bit=st.integers(0, 7), where=st.floats(0, 1, exclude_max=True))
+def test_a_wrong_checksum_stays_wrong(frame: TcpFrame, bit: int, where: float) -> None:
+    read = completed(frame)
+    payload_at = len(read) - len(frame.payload)
+    read[payload_at + int(where * len(frame.payload))] ^= 1 << bit
+    before = bytes(read)
+    fields = decode_vnet(read)
+    assert fields is not None
+    assert reopened_layout(memoryview(read)[10:], fields) is None
+    assert read == before
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        completed(TcpFrame(b"")),
+        completed(TcpFrame(bytes(100), flags=2)),
+        TcpFrame(bytes(100)).read(0),
+        TcpFrame(bytes(100)).read(50),
+        bytearray(10) + bytes(12) + b"\x08\x00" + bytes(100),
+    ],
+)
+def test_a_checksum_is_taken_back_of_plain_data_alone(read: bytearray) -> None:
+    before = bytes(read)
+    fields = decode_vnet(read)
+    assert fields is not None
+    assert reopened_layout(memoryview(read)[10:], fields) is None
+    assert read == before
 
 
 @given(frame=tcp_frames(), hdr_len=st.integers(0, 65535))
