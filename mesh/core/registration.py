@@ -94,6 +94,9 @@ class Siblings(Protocol):
     def are_serving(self) -> bool:
         """Whether any registration is connected."""
 
+    def are_serving_by(self, fingerprint: str, but: "Registration") -> bool:
+        """Whether another registration is connected to the supernode with this key."""
+
 
 class Registration:
     """Keeps one edge registered with one supernode.
@@ -140,6 +143,11 @@ class Registration:
         self._known_address = ""  # ours as the supernode tells it, taken or not
         self._has_registered = False
         self._is_stopped = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The supernode's key, or empty before it was named or proved."""
+        return self._pin
 
     @property
     def rtt(self) -> float | None:
@@ -283,6 +291,10 @@ class Registration:
         if not self._pin:
             self._pin = proved
             self._report(events.SupernodeSeen(self.number, proved))
+        if self._siblings.are_serving_by(proved, self):
+            self._abandon_attempt()  # named twice: it would take us for one edge that moves about
+            self._retry_later(now)
+            return
         self._ways.answered(via)
         attempt.confirm(via, now)
         self._send_register(attempt, now)
@@ -427,6 +439,9 @@ class Registration:
         reason = RefusalReason(message.reason)
         self._report(events.Refused(self.number, reason, message.detail))
         self._abandon_attempt()
+        self._retry_later(now)
+
+    def _retry_later(self, now: float) -> None:
         interval = self._context.jitter(REFUSED_RETRY_INTERVAL, HANDSHAKE_RETRY_JITTER)
         self._context.timers.set(Timer.REGISTER, self.number, now + interval)
 

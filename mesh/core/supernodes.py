@@ -49,6 +49,13 @@ class Supernodes:
         """Whether we are registered with any of them."""
         return bool(self.by_via)
 
+    def are_serving_by(self, fingerprint: str, but: Registration) -> bool:
+        """Whether we are registered with this very supernode under another of its names."""
+        return any(
+            each is not but and each.is_connected and each.fingerprint == fingerprint
+            for each in self._registrations
+        )
+
     def at(self, via: Via) -> Registration | None:
         """Return the registration whose supernode is at this place, connected or not."""
         return next((each for each in self._registrations if via in each.vias), None)
@@ -108,7 +115,13 @@ class Supernodes:
         self._note_ways()
         if was_connected and not registration.is_connected:
             self.on_loss(registration, now)
+            self._try_other_names(registration, now)
         self._choose_primary()
+
+    def _try_other_names(self, lost: Registration, now: float) -> None:
+        for each in self._registrations:
+            if each is not lost and each.fingerprint == lost.fingerprint:
+                each.start_if_idle(now, now)
 
     def moved(self, registration: Registration, now: float) -> None:
         """See to what is sent through a supernode that is reached by another way now."""
