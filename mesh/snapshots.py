@@ -16,6 +16,17 @@ class PathView(TypedDict):
     mtu: int | None
 
 
+class WayView(TypedDict):
+    """One of the ways to a peer that are used, known or tried."""
+
+    kind: str
+    transport: str
+    endpoint: str
+    source: str
+    state: str
+    rtt_ms: float | None
+
+
 class SessionView(TypedDict):
     """The session with a peer."""
 
@@ -32,6 +43,8 @@ class PeerView(TypedDict):
     mac: str
     addresses: list[str]
     path: PathView
+    why: str
+    paths: list[WayView]
     session: SessionView
     tx_bytes: int
     rx_bytes: int

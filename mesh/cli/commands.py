@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -149,7 +150,9 @@ def _wait_for_end(process: int) -> bool:
 
 
 def ping(path: Path, peer: str, count: int, out: TextIO) -> int:
-    """Carry out ``ping``: one line per ping, and one when the path becomes direct.
+    """Carry out ``ping``: a line per ping, and one when the path becomes direct.
+
+    Why it is not direct is told with the first ping that is not.
 
     Returns:
         0 if any ping was answered, else 1.
@@ -159,11 +162,14 @@ def ping(path: Path, peer: str, count: int, out: TextIO) -> int:
     """
     kinds: list[str] = []
     request = {"command": "ping", "peer": peer, "count": count}
+    began_at = time.monotonic()
     for reply in ask(path, request):
-        kind = reply["kind"]
-        print(f"{printable(peer)}: {describe_ping(reply)}", file=out, flush=True)
-        if kind == "direct" and kinds and "direct" not in kinds:
-            print(f"{printable(peer)}: the path has become direct", file=out, flush=True)
+        kind, why = reply["kind"], reply.get("why", "")
+        reason = f" ({printable(why)})" if why and kind not in kinds else ""
+        print(f"{printable(peer)}: {describe_ping(reply)}{reason}", file=out, flush=True)
+        if kind == "direct" and kinds and kinds[-1] != "direct":
+            after = f"after {time.monotonic() - began_at:.1f} s"
+            print(f"{printable(peer)}: the path has become direct, {after}", file=out, flush=True)
         kinds.append(kind)
     return 0 if any(kind in {"direct", "relay"} for kind in kinds) else 1
 

@@ -152,7 +152,13 @@ class Dispatcher:
             await trio.sleep_until(next_at)
             next_at += PING_INTERVAL
             number += 1
-            yield {"number": number, "peer": peer.hex(), **await self._probe(peer)}
+            answer = await self._probe(peer)
+            why = "" if answer["kind"] == "direct" else self._why(peer)
+            yield {"number": number, "peer": peer.hex(), **answer, "why": why}
+
+    def _why(self, peer: EdgeId) -> str:
+        views = self._engine.peer_views(trio.current_time())
+        return next((view["why"] for view in views if view["id"] == peer.hex()), "")
 
     def _find_peer(self, text: object) -> EdgeId:
         if not isinstance(text, str) or not text:

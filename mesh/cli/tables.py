@@ -31,11 +31,12 @@ def print_peers(peers: Iterable[Mapping[str, Any]], out: TextIO | None = None) -
             milliseconds(peer["path"]["rtt_ms"]),
             f"{amount(peer['tx_bytes'])} / {amount(peer['rx_bytes'])}",
             "-" if peer["last_seen_s"] is None else f"{duration(peer['last_seen_s'])} ago",
+            peer.get("why") or "-",
         )
         for peer in peers
     ]
     columns = ("name", "id", "addresses", "path", "endpoint", "rtt", "sent / received", "heard")
-    print_table(columns, rows, out, empty="no peers yet")
+    print_table((*columns, "why not direct"), rows, out, empty="no peers yet")
 
 
 def _path(path: Mapping[str, Any]) -> Text:

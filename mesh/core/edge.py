@@ -256,7 +256,8 @@ class EdgeEngine:
 
     def peer_views(self, now: float) -> list[PeerView]:
         """Return the rows of ``mesh-edge peers``, sorted by name."""
-        rows = [views.peer_view(peer, self._supernodes.transport, now) for peer in self._peers]
+        context, local, transport_of = self._context, self._local, self._supernodes.transport
+        rows = [views.peer_view(each, context, local, transport_of, now) for each in self._peers]
         return sorted(rows, key=lambda row: (row["name"], row["id"]))
 
     def fdb_views(self, now: float) -> list[FdbView]:

@@ -34,6 +34,13 @@ class Source(enum.IntEnum):
     RELAY = 4
 
 
+class PathLoss(enum.Enum):
+    """How a direct path that was in use was lost."""
+
+    SILENT = enum.auto()
+    REFUSED = enum.auto()
+
+
 class Path:
     """One way to a peer and what is known about it.
 

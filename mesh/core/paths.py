@@ -35,7 +35,7 @@ from mesh.core import trust
 from mesh.core.allowance import Allowance
 from mesh.core.choice import is_better
 from mesh.core.outbox import Via
-from mesh.core.path import Path, Source
+from mesh.core.path import Path, PathLoss, Source
 from mesh.core.relays import Relays
 from mesh.core.told_addresses import ToldAddresses
 from mesh.engine import SocketId
@@ -60,6 +60,7 @@ class PathTable:
 
     Attributes:
         active: the path that frames take, or None.
+        loss: how the last direct path that frames took was lost, and when; None while there is one.
         fresh_until: until when `vias` needs not be asked again.
     """
 
@@ -75,6 +76,7 @@ class PathTable:
         self._last_used_at = -math.inf
         self._unproved_pings = Allowance(UNPROVED_PING_BURST, UNPROVED_PING_RATE)
         self.active: Path | None = None
+        self.loss: tuple[PathLoss, float] | None = None
         self.fresh_until = -math.inf
         self._vias: tuple[Via, ...] = ()
 
@@ -246,11 +248,16 @@ class PathTable:
         path = self._direct.get(via)
         if path is not None and path.is_validated:
             path.is_validated = False
+            self._note_loss(path, PathLoss.REFUSED, now)
             path.last_pong_at = path.last_heard_at = -math.inf
             path.lost_at = now
             path.in_round = 0
             path.next_ping_at = now + PING_RETRY_INTERVAL
             self._choose(now)
+
+    def _note_loss(self, path: Path, how: PathLoss, now: float) -> None:
+        if path is self.active:
+            self.loss = how, now
 
     def has_just_lost(self, via: Via, now: float) -> bool:
         """Whether a way that carried frames was withdrawn this very moment."""
@@ -454,6 +461,7 @@ class PathTable:
                 and path.unanswered >= PATH_MAX_UNANSWERED
             ):
                 # It stays a candidate: what has worked may work again.
+                self._note_loss(path, PathLoss.SILENT, now)
                 del self._direct[path.via]
                 self.add_candidate(path.via, path.source, now)
         if self.active is not None and not self._is_alive(self.active):
@@ -476,4 +484,6 @@ class PathTable:
         if best is None and self._may_relay:
             best = self._relays.best
         self.active = best
+        if best is not None and not best.is_relay:
+            self.loss = None
         self.fresh_until = -math.inf

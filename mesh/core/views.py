@@ -1,19 +1,17 @@
 """Read-only views of an edge for the control socket; the shapes are in `mesh.snapshots`."""
 
 from collections import Counter
-from collections.abc import Callable
 
 from mesh.addresses import format_mac
 from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
 from mesh.core.mtu_probes import packet_bytes
 from mesh.core.nat_kind import NatKind, NatMapping
-from mesh.core.outbox import Via
 from mesh.core.peer import Peer
 from mesh.core.registration import Registration
 from mesh.core.supernodes import Supernodes
 from mesh.core.switch import FdbEntry
-from mesh.engine import Transport
+from mesh.core.why import TransportOf, way_views, why
 from mesh.events import DropReason, PathKind
 from mesh.snapshots import (
     EdgeView,
@@ -45,7 +43,7 @@ def matches(peer: Peer, text: str) -> bool:
     )
 
 
-def path_view(peer: Peer, transport_of: Callable[[Via], Transport]) -> PathView:
+def path_view(peer: Peer, transport_of: TransportOf) -> PathView:
     """Return how a peer is reached."""
     active = peer.paths.active
     if active is None:
@@ -61,8 +59,11 @@ def path_view(peer: Peer, transport_of: Callable[[Via], Transport]) -> PathView:
     )
 
 
-def peer_view(peer: Peer, transport_of: Callable[[Via], Transport], now: float) -> PeerView:
+def peer_view(
+    peer: Peer, context: Context, local: LocalEndpoints, transport_of: TransportOf, now: float
+) -> PeerView:
     """Return one row of ``mesh-edge peers``."""
+    our_nat = _nat_verdict(local, context.our_nat.kind)
     session = peer.sessions.current
     is_established = session is not None and now < peer.sessions.seals_until
     leased = peer.member.address if peer.member is not None else ""
@@ -72,6 +73,8 @@ def peer_view(peer: Peer, transport_of: Callable[[Via], Transport], now: float) 
         mac=format_mac(peer.mac),
         addresses=list(peer.addresses or ((leased,) if leased else ())),
         path=path_view(peer, transport_of),
+        why=why(peer, context.config, our_nat, now),
+        paths=way_views(peer, transport_of, now),
         session=SessionView(
             established=is_established,
             suite=session.suite.protocol_suffix if session is not None else "",

@@ -75,6 +75,8 @@ class ScriptedEngine:
                 mac="02:00:00:00:00:02",
                 addresses=["10.1.2.4/22"],
                 path={"kind": "relay", "transport": "udp", "endpoint": str(RELAY), "rtt_ms": None},
+                why="none of 3 addresses answered",
+                paths=[],
                 session={"established": True, "suite": "x", "age_s": 1.0},
                 tx_bytes=1,
                 rx_bytes=2,
@@ -227,11 +229,12 @@ def test_ping_tells_path_endpoint_and_time_and_when_it_became_direct(
     monkeypatch.setattr("mesh.cli.dispatch.PING_INTERVAL", 0.0)
     edge.engine.script = [(PathKind.RELAY, RELAY), (PathKind.DIRECT, DIRECT)]
     assert main(["ping", "desk", "-c", "2"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "desk: through the relay 198.51.100.1:7777 in 12.5 ms",
+    *pings, became = capsys.readouterr().out.splitlines()
+    assert pings == [
+        "desk: through the relay 198.51.100.1:7777 in 12.5 ms (none of 3 addresses answered)",
         "desk: direct via 203.0.113.5:4242 in 12.5 ms",
-        "desk: the path has become direct",
     ]
+    assert became.startswith("desk: the path has become direct, after ")
 
 
 def test_ping_fails_if_nothing_was_answered(edge: Edge, capsys: pytest.CaptureFixture[str]) -> None:

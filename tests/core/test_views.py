@@ -23,6 +23,8 @@ PEER_KEYS = {
     "mac",
     "addresses",
     "path",
+    "why",
+    "paths",
     "session",
     "tx_bytes",
     "rx_bytes",
