@@ -10,7 +10,8 @@ from mesh.core.local import LocalEndpoints
 from mesh.core.nat_kind import to_told
 from mesh.core.outbox import Via
 from mesh.core.peer import Peer
-from mesh.core.registration import News, Registration
+from mesh.core.registration import Registration
+from mesh.core.siblings import News
 from mesh.core.supernodes import Supernodes, is_on_loopback
 from mesh.core.switch import Switch
 from mesh.core.timers import Timer

@@ -11,27 +11,24 @@ A registration is *connected* from ``registered`` until five pings in a row draw
 that is not authenticated (hints, version refusals) makes it ask again and changes nothing else.
 """
 
-from typing import NamedTuple, Protocol
-
 from mesh import events
 from mesh.addresses import EdgeId, Endpoint
 from mesh.constants import (
-    HANDSHAKE_RETRY_INTERVALS,
     HANDSHAKE_RETRY_JITTER,
     RETURN_AFTER_SHUTDOWN,
     SUPERNODE_HEARTBEAT_INTERVAL,
     SUPERNODE_RETRY_INTERVAL,
 )
-from mesh.core.attempt import Attempt, Stage
 from mesh.core.config import SupernodeConfig
 from mesh.core.context import Context
-from mesh.core.cookie_jar import CookieJar
 from mesh.core.leased import is_acceptable
 from mesh.core.liveness import Liveness
 from mesh.core.membership import Membership
 from mesh.core.nat_observer import NatObserver
 from mesh.core.outbox import Via
+from mesh.core.siblings import NO_NEWS, News, Siblings
 from mesh.core.timers import Timer
+from mesh.core.tries import Tries
 from mesh.core.ways import Ways
 from mesh.crypto.session import Session
 from mesh.engine import Buffer, SocketId, Transport
@@ -58,44 +55,6 @@ from mesh.wire.messages import (
 
 RETURN_JITTER = 1.0  # all hear of a shutdown at the same moment
 REFUSED_RETRY_INTERVAL = 30.0  # s; a refusal seldom changes by itself
-NEXT_WAY_DELAY = 0.25  # s before the next address of a name is tried; RFC 8305 section 5
-SPARE_RETRY_INTERVAL = 10.0  # s; while another supernode serves us nobody waits for this one
-
-
-class News(NamedTuple):
-    """What a supernode said about others.
-
-    Attributes:
-        changed: members that are new or told differently.
-        gone: members that are none any more.
-        is_list: whether this was a full list: we are the newcomer and initiate (section 12.2).
-    """
-
-    changed: list[EdgeId]
-    gone: list[EdgeId]
-    is_list: bool
-
-
-NO_NEWS = News([], [], is_list=False)
-
-
-class Siblings(Protocol):
-    """What a registration has to know of the others, and they of it."""
-
-    def changed(self, registration: "Registration", now: float) -> None:
-        """Learn that it was connected, lost, moved, or measured anew."""
-
-    def doubted(self, registration: "Registration", now: float) -> None:
-        """Learn that a ping drew no answer, or could not be sent."""
-
-    def moved(self, registration: "Registration", now: float) -> None:
-        """Learn that its supernode is now reached by another way."""
-
-    def are_serving(self) -> bool:
-        """Whether any registration is connected."""
-
-    def are_serving_by(self, fingerprint: str, but: "Registration") -> bool:
-        """Whether another registration is connected to the supernode with this key."""
 
 
 class Registration:
@@ -132,12 +91,16 @@ class Registration:
         self._pin = config.fingerprint
         self._ways = Ways(number, context)
         self._told_vias: set[Via] = set()
-        self._attempt: Attempt | None = None
-        self._attempts = 0
-        self._retry_at = 0.0
+        self._tries = Tries(
+            number,
+            context,
+            self._ways,
+            self,
+            is_served=siblings.are_serving,
+            register=self._make_register,
+        )
         self._session: Session | None = None
         self._previous: Session | None = None
-        self._cookies = CookieJar()
         self._liveness = Liveness()
         self.nat_observer = NatObserver(context, number, self.send_ping)
         self._known_address = ""  # ours as the supernode tells it, taken or not
@@ -190,9 +153,7 @@ class Registration:
             self._tell_relay_id()
             self._siblings.changed(self, now)
             self._ping_by(via, self._session)
-        elif self._attempt is not None:
-            self._attempt.try_by(via)
-        else:
+        elif not self._tries.try_by(via):
             self.start(now)
 
     def stream_ended(self, socket: SocketId, now: float) -> None:
@@ -205,7 +166,7 @@ class Registration:
             self._lose(now)
             self.via = None
         self._tell_relay_id()
-        if was_used or (self._attempt is not None and self._attempt.via == stream):
+        if was_used or self._tries.uses(stream):
             self.start(now)
 
     def handle_stream_timer(self, now: float) -> None:
@@ -215,7 +176,7 @@ class Registration:
 
     def start_if_idle(self, at: float, now: float) -> None:
         """Start an attempt at ``at`` unless one is under way or none is needed."""
-        if self.is_connected or self._attempt is not None:
+        if self.is_connected or self._tries.is_under_way:
             return
         if at <= now:
             self.start(now)
@@ -223,52 +184,18 @@ class Registration:
             self._context.timers.set_no_later_than(Timer.REGISTER, self.number, at)
 
     def start(self, now: float) -> None:
-        """Start an attempt, dropping the one under way; a name may resolve only later."""
-        self._abandon_attempt()
+        """Start an attempt, dropping the one under way."""
         if self._is_stopped:
-            return
-        vias = self._ways.in_order(self.via if self.is_connected else None, self._attempts)
-        if vias:
-            self._attempt = Attempt(self._context, self, vias, self._cookies.started(now))
-            if not self.is_connected:
-                self._ways.asked(now)
-        self._set_retry_timer(now, self._attempts)
-        self._set_next_way_timer(now)
-
-    def _set_retry_timer(self, now: float, tries: int) -> None:
-        step = min(tries, len(HANDSHAKE_RETRY_INTERVALS) - 1)
-        interval = HANDSHAKE_RETRY_INTERVALS[step]
-        if tries >= len(HANDSHAKE_RETRY_INTERVALS) and self._siblings.are_serving():
-            interval = SPARE_RETRY_INTERVAL
-        self._retry_at = now + self._context.jitter(interval, HANDSHAKE_RETRY_JITTER)
-        self._context.timers.set(Timer.REGISTER, self.number, self._retry_at)
-
-    def _set_next_way_timer(self, now: float) -> None:
-        if self._attempt is not None and self._attempt.wants_next:
-            at = min(now + NEXT_WAY_DELAY, self._retry_at)
-            self._context.timers.set(Timer.REGISTER, self.number, at)
+            self._tries.abandon()
         else:
-            self._context.timers.set(Timer.REGISTER, self.number, self._retry_at)
-
-    def _abandon_attempt(self) -> None:
-        if self._attempt is not None:
-            self._attempt.abandon()
-            self._attempt = None
+            self._tries.start(self.via if self.is_connected else None, now)
 
     def handle_register_timer(self, now: float) -> None:
         """Repeat what drew no answer, try another way, or start anew."""
-        attempt = self._attempt
-        if attempt is not None and attempt.wants_next and now < self._retry_at:
-            attempt.try_next()
-            self._set_next_way_timer(now)
-            return
-        self._cookies.retried()
-        if attempt is not None and attempt.may_repeat:
-            self._send_register(attempt, now)
-            return
-        if attempt is not None:
-            self._attempts += 1
-        self.start(now)
+        if self._is_stopped:
+            self._tries.abandon()
+        else:
+            self._tries.retry(self.via if self.is_connected else None, now)
 
     def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
         """Take in message 2 of the handshake: check the pin, confirm, register.
@@ -279,11 +206,10 @@ class Registration:
         Raises:
             RemoteError: it does not parse or verify; nothing has changed.
         """
-        attempt = self._attempt
-        if attempt is None or attempt.stage is not Stage.INITIATED:
+        proved = self._tries.receive_response_untrusted(datagram)
+        if proved is None:
             self._context.drop(DropReason.UNKNOWN_SESSION)
             return
-        proved = attempt.receive_response_untrusted(datagram)
         if self._pin and proved != self._pin:
             self._context.drop(DropReason.NOT_AUTHENTIC)
             self._report(events.SupernodeKeyMismatch(self.number, self._pin, proved))
@@ -292,18 +218,14 @@ class Registration:
             self._pin = proved
             self._report(events.SupernodeSeen(self.number, proved))
         if self._siblings.are_serving_by(proved, self):
-            self._abandon_attempt()  # named twice: it would take us for one edge that moves about
+            self._tries.abandon()  # named twice: it would take us for one edge that moves about
             self._retry_later(now)
             return
-        self._ways.answered(via)
-        attempt.confirm(via, now)
-        self._send_register(attempt, now)
+        self._tries.confirm(via, now)
 
-    def _send_register(self, attempt: Attempt, now: float) -> None:
-        session, config = attempt.session, self._context.config
-        if session is None:
-            return
-        register = Register(
+    def _make_register(self, session: Session) -> Register:
+        config = self._context.config
+        return Register(
             community=config.community.community_id,
             signature=config.community.sign_registration(session.handshake_hash),
             instance=self._context.instance,
@@ -312,8 +234,6 @@ class Registration:
             subnets=config.subnets,
             aes=config.has_aes,
         )
-        attempt.send_register(register)
-        self._set_retry_timer(now, attempt.confirmations_sent - 1)
 
     def receive_cookie_untrusted(self, datagram: Buffer, now: float) -> None:
         """Take in a cookie: the supernode is under load and wants to see it before it works.
@@ -321,8 +241,7 @@ class Registration:
         Raises:
             RemoteError: it does not parse, or was not made for our initiation.
         """
-        cookie = self._attempt.open_cookie_untrusted(datagram) if self._attempt else None
-        if cookie is not None and self._cookies.put(cookie):
+        if self._tries.receive_cookie_untrusted(datagram):
             self.start(now)
 
     # The session
@@ -373,18 +292,16 @@ class Registration:
                 self._context.drop(DropReason.UNKNOWN_MESSAGE)
 
     def _receive_registered(self, message: Registered, session: Session, now: float) -> News:
-        attempt = self._attempt
-        if attempt is None or attempt.session is not session:
+        via = self._tries.succeeded(session)
+        if via is None:
             return NO_NEWS  # the answer to a register that we repeated
-        self._attempt = None
-        self._attempts = 0
         if self._previous is not None:
             self._context.indexes.release(self._previous.our_index)
         self._previous, self._session = self._session, session
-        self.via = attempt.via
+        self.via = via
         self.relay_id = message.relay_id
         self._tell_relay_id()
-        self._ways.use(attempt.via, now)
+        self._ways.use(via, now)
         self._note_seen_as(message.endpoint)
         leased = message.address
         if not is_acceptable(leased, self._context.config):
@@ -400,9 +317,8 @@ class Registration:
         self._update_ourselves()
         self.nat_observer.registered(self.via, message.probes, message.endpoint, now)
         self._digest_seen(message.digest, now)
-        timers = self._context.timers
-        timers.cancel(Timer.REGISTER, self.number)
-        timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now)  # the first one measures
+        # The first ping measures.
+        self._context.timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now)
         if is_news:
             address = self._context.lease.address
             self._report(events.Registered(self.number, address, message.endpoint, is_first))
@@ -438,7 +354,7 @@ class Registration:
     def _receive_refused(self, message: RefusedMessage, now: float) -> None:
         reason = RefusalReason(message.reason)
         self._report(events.Refused(self.number, reason, message.detail))
-        self._abandon_attempt()
+        self._tries.abandon()
         self._retry_later(now)
 
     def _retry_later(self, now: float) -> None:
@@ -457,7 +373,7 @@ class Registration:
             self._report(events.SupernodeLost(self.number, self._liveness.silent_for(now)))
             self.start(now)
             return
-        if self._attempt is None and self._wants_handshake(session, now):
+        if not self._tries.is_under_way and self._wants_handshake(session, now):
             self.start(now)
         if self._liveness.is_shaky and self.transport is Transport.UDP:
             self._ways.want_stream(now)
@@ -556,9 +472,7 @@ class Registration:
 
     def receive_send_error(self, via: Via, now: float) -> None:
         """React to a fatal send error towards the supernode: verify soon."""
-        if self._attempt is not None and self._attempt.via == via:
-            self._attempt.try_next()
-            self._set_next_way_timer(now)
+        self._tries.way_failed(via, now)
         if via == self.via and self.is_connected:
             self._context.timers.set_no_later_than(
                 Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
@@ -573,7 +487,7 @@ class Registration:
         if self.is_connected:
             self._context.timers.set_no_later_than(Timer.SUPERNODE_HEARTBEAT, self.number, now)
         else:
-            self._attempts = 0
+            self._tries.forget_failures()
             self.start(now)
 
     def _lose(self, now: float) -> None:
@@ -610,7 +524,7 @@ class Registration:
             self._send(self.via, self._session, Leave())
         self._ways.want_no_stream()
         self._lose(now)
-        self._abandon_attempt()
+        self._tries.abandon()
 
     def _report(self, event: events.Event) -> None:
         self._context.events.append(event)
