@@ -154,6 +154,15 @@ class PathChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class GuessFailed:
+    """No direct path to a peer was found by guessing at ports; ``retry_in`` is in seconds."""
+
+    peer: EdgeId
+    name: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
 class SocketsWanted:
     """So many extra UDP sockets (IPv4, any port) are to be opened: `EdgeEngine.sockets_opened`."""
 
@@ -246,6 +255,7 @@ Event: TypeAlias = (
     | PeerUp
     | PeerDown
     | PathChanged
+    | GuessFailed
     | SocketsWanted
     | SocketsUnwanted
     | ProbeAnswered

@@ -38,6 +38,15 @@ def describe(event: Event, supernodes: Sequence[str]) -> Line | None:
         case events.StreamUnwanted(number):
             return _line(event, f"{supernodes[number]} answers by UDP: no stream is needed")
         case _:
+            return _describe_rarer(event, supernodes)
+
+
+def _describe_rarer(event: Event, supernodes: Sequence[str]) -> Line | None:
+    match event:
+        case events.GuessFailed(peer, name, retry_in):
+            text = f"{_name(name, peer)}: guessing at ports found no direct path; again in "
+            return _line(event, f"{text}{retry_in:.0f} s", peer)
+        case _:
             return _describe_supernode(event, supernodes)
 
 

@@ -200,8 +200,12 @@ class Guesser:
             case Outcome.FAILED:
                 back_off = SEQUENCE_BACK_OFF if attempt.is_sequential else BACK_OFF
                 interval = back_off[min(guess.failures, len(back_off) - 1)]
-                guess.due_at = now + self._context.jitter(interval, BACK_OFF_JITTER)
+                interval = self._context.jitter(interval, BACK_OFF_JITTER)
+                guess.due_at = now + interval
                 guess.failures += 1
+                peer = attempt.peer
+                event = events.GuessFailed(peer.edge_id, peer.label, interval)
+                self._context.events.append(event)
         active = attempt.peer.paths.active
         if active is not None and active.via.socket in attempt.sockets:
             guess.kept = active.via.socket

@@ -31,6 +31,11 @@ SUPERNODES = ("supernode vpn.example:7777",)
             logging.INFO,
             ["desk", "relay"],
         ),
+        (
+            events.GuessFailed(PEER, "desk", 62.3),
+            logging.INFO,
+            ["desk", "no direct path", "again in 62 s"],
+        ),
         (events.PathChanged(PEER, "desk", PathKind.NONE, None, None), logging.INFO, ["no path"]),
         (
             events.Registered(0, "10.1.2.3/22", SEEN_AS, is_first=True),

@@ -7,7 +7,7 @@ import pytest
 
 from mesh.constants import GUESS_PREDICTIONS, GUESS_PROBES, GUESS_SOCKETS
 from mesh.core.nat_kind import Hopeless
-from mesh.events import PathKind, SocketsUnwanted, SocketsWanted
+from mesh.events import GuessFailed, PathKind, SocketsUnwanted, SocketsWanted
 from mesh.wire.datagram import PUNCH
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_nat import (
@@ -122,6 +122,8 @@ def test_a_failed_attempt_leaves_no_sockets_and_waits_for_a_minute() -> None:
     assert a.path_kind(b) is PathKind.RELAY
     assert not a.driver.extra_sockets
     assert len(a.reported(SocketsWanted)) == 1
+    [failure] = a.reported(GuessFailed)
+    assert 60 <= failure.retry_in <= 72
     world.run_for(60)
     assert len(a.reported(SocketsWanted)) == 2
     world.run_for(120)
