@@ -7,14 +7,11 @@ Compare within one run only: the same system moves by 15 to 25 % between runs.
 """
 
 import argparse
-import json
 import statistics
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benches.machines import Machines, Tunnel, machines
+from benches.machines import Tunnel, machines
 from benches.measures import Column, Row, choose, iperf, measure, servers
 from benches.ours import idle_megabytes, join_seconds, mesh
 from benches.peers import bare
@@ -28,9 +25,8 @@ from benches.report import (
     table,
     write_json,
 )
+from benches.rounds import System, measure_rounds
 from tests.netns.cable import Conditions
-
-System = Callable[[Machines], AbstractContextManager[Tunnel]]
 
 LOSSY = Conditions(delay=0.02, loss=0.01)
 """1 % lost in each direction, 40 ms there and back."""
@@ -69,19 +65,6 @@ def systems(against: Path | None, *, with_streams: bool) -> dict[str, System]:
         tree = against.resolve()
         found["other tree"] = lambda where: mesh(where, tree=tree)
     return found
-
-
-def measure_rounds(
-    wanted: dict[str, System], rounds: int, row_of: Callable[[Tunnel], Row], where: Machines
-) -> Rows:
-    """Measure all systems in turn, several times."""
-    rows: Rows = {name: [] for name in wanted}
-    for number in range(1, rounds + 1):
-        for name, system in wanted.items():
-            with system(where) as tunnel:
-                rows[name].append(row_of(tunnel))
-            print(number, name, json.dumps(rows[name][-1]), file=sys.stderr, flush=True)
-    return rows
 
 
 def measure_lossy(rounds: int, seconds: float) -> Rows:

@@ -118,14 +118,13 @@ def _load(tunnel: Tunnel, *options: str, seconds: float) -> Iterator[None]:
 def _tcp(tunnel: Tunnel, seconds: float) -> Row:
     before, helper_before = cpu_seconds(tunnel.pids), cpu_seconds(tunnel.helper_pids)
     received = iperf(tunnel, seconds=seconds)["sum_received"]
-    gigabytes = received["bytes"] / 1e9
+    gigabytes = max(1, received["bytes"]) / 1e9
     spent = cpu_seconds(tunnel.pids) - before
     helper_spent = cpu_seconds(tunnel.helper_pids) - helper_before
-    is_known = bool(tunnel.pids) and gigabytes > 0
     return {
         "tcp_mbit": received["bits_per_second"] / 1e6,
-        "cpu_s_per_gb": spent / gigabytes if is_known else math.nan,
-        "helper_cpu_s_per_gb": helper_spent / gigabytes if is_known else math.nan,
+        "cpu_s_per_gb": spent / gigabytes if tunnel.pids else math.nan,
+        "helper_cpu_s_per_gb": helper_spent / gigabytes if tunnel.helper_pids else math.nan,
     }
 
 

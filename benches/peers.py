@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -213,17 +214,16 @@ def _wg_public(host: Host, key: str) -> str:
 def n2n(machines: Machines) -> Iterator[Tunnel]:
     """Version 1 of n2n, with its supernode on the helper."""
 
-    def command(address: str) -> list[str]:
-        options = ("-d", "n2n0", "-a", address, "-c", "bench", "-k", "a secret", "-f")
+    def command(address: str) -> list[str]:  # -f would let it fork and outlive us
+        options = ("-d", "n2n0", "-a", address, "-c", "bench", "-k", "a secret")
         return ["/usr/sbin/edge", *options, "-l", f"{HELPER}:7654"]
 
-    commands = (
-        (machines.alice, command(TUNNEL_ALICE)),
-        (machines.bert, command(TUNNEL_BERT)),
-        (machines.helper, ["/usr/bin/supernode", "-l", "7654", "-f"]),
-    )
-    with _running(machines, "n2n", *commands) as pids:
-        yield _ready(machines, "n2n", pids)
+    supernode = (machines.helper, ["/usr/bin/supernode", "-l", "7654"])
+    edges = ((machines.alice, command(TUNNEL_ALICE)), (machines.bert, command(TUNNEL_BERT)))
+    with _running(machines, "n2n-supernode", supernode) as helper_pids:
+        time.sleep(0.5)  # an edge that finds nobody asks again after 20 s
+        with _running(machines, "n2n", *edges) as pids:
+            yield _ready(machines, "n2n", pids + helper_pids)
 
 
 PEERS: Final[dict[str, Callable[[Machines], AbstractContextManager[Tunnel]]]] = {

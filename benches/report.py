@@ -48,11 +48,15 @@ def ratios(rows: Rows, columns: list[Column], ours: str) -> str:
     ]
     for column in columns:
         own = median(rows[ours], column.key)
-        found = [own / median(rows[name], column.key) for name in others]
+        found = [_ratio(own, median(rows[name], column.key)) for name in others]
         if not all(map(math.isnan, found)):
             wish = "less is better" if column.is_better_low else "more is better"
             lines.append(f"| {column.title} ({wish}) | " + " | ".join(map(shown, found)) + " |")
     return "\n".join(lines)
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    return ours / theirs if theirs else math.nan
 
 
 def circumstances(rounds: int, seconds: float) -> dict[str, Any]:

@@ -1,0 +1,26 @@
+"""Measuring systems in turn, so that a machine that is busy for a while is busy for all of them."""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from benches.machines import Machines, Tunnel
+from benches.measures import Row
+from benches.report import Rows
+
+System = Callable[[Machines], AbstractContextManager[Tunnel]]
+"""Brings a system up for a block."""
+
+
+def measure_rounds(
+    wanted: dict[str, System], rounds: int, row_of: Callable[[Tunnel], Row], where: Machines
+) -> Rows:
+    """Measure all systems in turn, several times."""
+    rows: Rows = {name: [] for name in wanted}
+    for number in range(1, rounds + 1):
+        for name, system in wanted.items():
+            with system(where) as tunnel:
+                rows[name].append(row_of(tunnel))
+            print(number, name, json.dumps(rows[name][-1]), file=sys.stderr, flush=True)
+    return rows
