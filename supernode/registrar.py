@@ -186,7 +186,7 @@ class Registrar:
     ) -> None:
         """Follow an edge that answered our ping where it answered from, and tell the others."""
         is_proof = origin == registration.unproved and pong.token == registration.proof_token
-        if is_proof and self._registry.move(registration, origin):
+        if is_proof and self._registry.move(registration, origin, now):
             self._introduce(registration, now)
 
     # Registration.

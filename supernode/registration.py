@@ -81,6 +81,7 @@ class Registration:
         heard_at: when anything last verified.
         unproved: where its newest datagram came from, if that is not where it receives.
         proof_token: what the ping to ``unproved`` asks to be repeated.
+        former: where it was before it moved: envelopes from there count until ``former_until``.
     """
 
     edge: EdgeId
@@ -100,6 +101,8 @@ class Registration:
     proof_token: bytes = b""
     relayed_bytes: int = 0
     relayed_datagrams: int = 0
+    former: Origin | None = None
+    former_until: float = 0.0
 
     @property
     def relay_id(self) -> int:

@@ -20,6 +20,7 @@ from supernode.token_bucket import TokenBucket
 
 MOVE_BURST = 5  # endpoint changes at once: each one is told to the whole community
 MOVE_RATE = 1.0  # 1/s
+FORMER_GRACE = 2.0  # s; in which an edge that has moved hears that we have followed
 COMMUNITY_LOOKUP_BURST = 64  # lists at once, besides what each edge may ask for
 COMMUNITY_LOOKUP_RATE = 20.0  # 1/s; a list of 1024 members takes 22 ms if it has just changed
 COMMUNITY_PUSH_BURST = 8192  # news at once, one for each edge told
@@ -118,13 +119,13 @@ class Registry:
             registration.unproved = None
             self._by_index[candidate.session.our_index] = registration
         registration.heard_at = now
-        self._set_origin(registration, candidate.origin)
+        self._set_origin(registration, candidate.origin, now)
         return self._change_member(registration, member)
 
-    def move(self, registration: Registration, origin: Origin) -> bool:
+    def move(self, registration: Registration, origin: Origin, now: float) -> bool:
         """Set where an edge has proved to be; False if what others know of it stays the same."""
         registration.unproved = None
-        self._set_origin(registration, origin)
+        self._set_origin(registration, origin, now)
         member = replace(registration.member, endpoint=origin.endpoint)
         return self._change_member(registration, member)
 
@@ -163,7 +164,10 @@ class Registry:
             )
         return found
 
-    def _set_origin(self, registration: Registration, origin: Origin) -> None:
+    def _set_origin(self, registration: Registration, origin: Origin, now: float) -> None:
+        if origin == registration.origin:
+            return
+        registration.former, registration.former_until = registration.origin, now + FORMER_GRACE
         community = registration.community.id
         self._sources.remove(registration.endpoint, community)
         self._sources.add(origin.endpoint, community)

@@ -17,6 +17,7 @@ from mesh.wire.datagram import (
     RELAY_WORDS,
     RELAYED_TYPES,
 )
+from supernode.origin import Origin
 from supernode.token_bucket import TokenBucket
 
 #   0        1        2        4                8                12
@@ -46,6 +47,8 @@ class RelayEnd(Protocol):
     relay_bucket: TokenBucket
     relayed_bytes: int
     relayed_datagrams: int
+    former: Origin | None
+    former_until: float
 
     @property
     def community(self) -> RelayedCommunity:
@@ -97,7 +100,7 @@ class Relay:
                 self._count_drop(DropReason.MALFORMED, -(-len(run) // size))
                 continue
             source = self._ends.get(header[1])
-            if source is None or source.endpoint != batch.source or source.socket != batch.socket:
+            if source is None or not _is_from(source, batch, now):
                 self._count_drop(DropReason.UNKNOWN_SENDER, -(-len(run) // size))
                 unknown = bytes(run[:_HEADER_BYTES])
                 continue
@@ -139,6 +142,14 @@ class Relay:
                 self._forward_run(source, header, datagram, size, now)
             else:
                 self._count_drop(DropReason.MALFORMED, 1)
+
+
+def _is_from(source: RelayEnd, batch: ReceivedDatagrams, now: float) -> bool:  # Hot path.
+    """Whether a batch came from where its source is, or was until a moment ago."""
+    if source.endpoint == batch.source and source.socket == batch.socket:
+        return True
+    # It goes on sending from there until it has heard that we have followed it.
+    return source.former == (batch.source, batch.socket) and now < source.former_until
 
 
 def _runs(view: memoryview, size: int) -> Iterator[tuple[_Header | None, int, int]]:  # Hot path.

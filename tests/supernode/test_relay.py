@@ -8,6 +8,7 @@ from mesh.addresses import Endpoint
 from mesh.engine import OutgoingDatagrams, ReceivedDatagrams
 from mesh.wire.datagram import DatagramType, decode_unknown_session, encode_relay_header
 from supernode.limits import SupernodeLimits
+from supernode.registry import FORMER_GRACE
 from tests.supernode.bench import Bench, ScriptedEdge
 
 PAYLOAD = b"\x04\0\0\0" + b"p" * 60
@@ -119,6 +120,19 @@ def test_the_right_endpoint_on_another_socket_is_another_place() -> None:
     bench, alice, bob = pair()
     bench.receive(alice.envelope(bob), alice.endpoint, socket=5)
     assert bob.inbox == []
+
+
+def test_an_edge_that_has_moved_may_still_send_from_where_it_was_for_a_moment() -> None:
+    bench, alice, bob = pair()
+    before = alice.endpoint
+    alice.roam(Endpoint("203.0.113.77", 7), 5)
+    for place in ((before, 0), (alice.endpoint, 5)):
+        bench.receive(alice.envelope(bob), place[0], socket=place[1])
+        assert bob.take(DatagramType.RELAY)
+    bench.receive(alice.envelope(bob), before, socket=5)
+    bench.pass_time(FORMER_GRACE)
+    bench.receive(alice.envelope(bob), before, socket=0)
+    assert not [each for each in bob.inbox if each[0] == DatagramType.RELAY]
 
 
 def test_an_unknown_source_is_told_with_its_own_header() -> None:
