@@ -77,6 +77,7 @@ class VirtualDriver:
         self._timer_window_at = clock.now
         self._streams: dict[int, Callable[[bytes], None]] = {}
         self.is_running = True
+        self._suspended_at = math.inf
         self.udp_port = host.listen(self, udp_port)
         self._extra_ports: dict[SocketId, int] = {}
 
@@ -99,6 +100,8 @@ class VirtualDriver:
 
     def receive_packet(self, packet: Packet) -> None:
         """Queue a datagram; the engine is woken a moment later, as a process is."""
+        if self._suspended_at < math.inf:
+            return
         if not self._inbox:
             self._clock.after(self._dice.uniform(0, WAKE_UP_WITHIN), self._wake_up)
         self._inbox.append(packet)
@@ -144,6 +147,18 @@ class VirtualDriver:
     def extra_sockets(self) -> set[SocketId]:
         """The ports that were added and are open."""
         return set(self._extra_ports)
+
+    def suspend(self) -> None:
+        """Stop as a machine does whose lid is closed: what arrives is lost."""
+        self._suspended_at = self._clock.now
+
+    def resume(self, *, clock_ran: bool) -> None:
+        """Go on; the engine's clock ran meanwhile, as in a stopped process, or stood still."""
+        if not clock_ran:
+            self._offset -= self._clock.now - self._suspended_at
+        self._suspended_at = math.inf
+        self._timer_at = math.inf
+        self._schedule_timer()
 
     def crash(self) -> None:
         """Stop without a word, as kill -9 does."""
@@ -304,7 +319,7 @@ class VirtualDriver:
 
     def _handle_timers(self, deadline: float) -> None:
         """Call the engine at the very moment it asked for, unless it changed its mind."""
-        if not self.is_running or deadline != self._timer_at:
+        if not self.is_running or deadline != self._timer_at or self._suspended_at < math.inf:
             return
         self._timer_at = math.inf
         self._engine_time = max(self._engine_time, deadline)

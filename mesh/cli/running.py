@@ -42,6 +42,7 @@ from mesh.net.portmap import MappedPorts, PortMapper
 from mesh.net.router import PortMapping
 from mesh.net.scheduling import RealtimeScheduling
 from mesh.net.state import StateDir
+from mesh.net.suspension import watch_suspensions
 from mesh.net.tap import Tap
 from mesh.net.udp import UdpPort
 from mesh.net.watch import (
@@ -110,6 +111,7 @@ class RunningEdge:
         self._scheduling = RealtimeScheduling()
         self._links_in, self._links_out = trio.open_memory_channel[LinkChange](64)
         self._addresses_changed = trio.Event()
+        self._is_elsewhere = False
         self._progress = JoinProgress(plan.targets)
         config = plan.config
         ula = config.community.ipv6_address(config.identity.interface_id)
@@ -168,6 +170,7 @@ class RunningEdge:
                 nursery.start_soon(self._mapper.run)
                 nursery.start_soon(self._follow_link)
                 nursery.start_soon(self._follow_addresses)
+                nursery.start_soon(watch_suspensions, self._resumed)
                 await watch_links(self._notice, tap_index=self._tap.index)
 
     def invite(self) -> str:
@@ -319,13 +322,20 @@ class RunningEdge:
 
     def _notice(self, change: LinkChange) -> None:
         match change:
-            case AddressesChanged() | OverlayChanged():
+            case AddressesChanged():
+                self._is_elsewhere = True
+                self._addresses_changed.set()
+            case OverlayChanged():
                 self._addresses_changed.set()
             case _:
                 try:
                     self._links_in.send_nowait(change)
                 except trio.WouldBlock:  # 64 changes behind: the state that counts comes last
                     _log.debug("too many link changes at once: %s", change)
+
+    def _resumed(self, slept: float) -> None:
+        _log.info("the machine was suspended for %.0f s", slept)
+        self._driver.step(lambda now: self._engine.resumed(slept, now))
 
     async def _follow_link(self) -> None:
         async for change in self._links_out:
@@ -347,6 +357,9 @@ class RunningEdge:
             await trio.sleep(SETTLING_TIME)
             self._addresses_changed = trio.Event()
             await self._refresh_addresses()
+            if self._is_elsewhere:  # maybe in another home that has given us the same address
+                self._is_elsewhere = False
+                self._driver.step(self._engine.network_changed)
             if self._overlay.was_stripped(await link.local_networks()):
                 await self._overlay.restore()
             for watch in self._watches:

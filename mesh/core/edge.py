@@ -6,6 +6,7 @@ file is the border; what happens behind it is in `mesh.core.reception` (datagram
 """
 
 from mesh.addresses import EdgeId, Endpoint
+from mesh.constants import REGISTRATION_LIFETIME
 from mesh.core import views
 from mesh.core.config import EdgeConfig
 from mesh.core.context import Context
@@ -94,11 +95,28 @@ class EdgeEngine:
         """Learn the machine's addresses (never those of an overlay) and our UDP ports."""
         self._context.our_nat.local_port = port_ipv4
         if self._local.set_addresses(host_addresses, port_ipv4, port_ipv6):
+            self.network_changed(now)
+
+    def network_changed(self, now: float) -> None:
+        """Learn that other networks may be around us, whatever our addresses: ask at once."""
+        for registration in self._supernodes:
+            registration.network_changed(now)
+        for peer in self._peers:
+            if peer.sessions.current is not None:
+                peer.network_changed(now)
+
+    def resumed(self, slept: float, now: float) -> None:
+        """Learn that the machine was suspended for ``slept`` seconds, which ``now`` leaves out.
+
+        Others have counted them. After so many that they may have forgotten us, sessions are made
+        anew beside the ones there are.
+        """
+        self.network_changed(now)
+        if slept >= REGISTRATION_LIFETIME:
             for registration in self._supernodes:
-                registration.network_changed(now)
+                registration.start(now)
             for peer in self._peers:
-                if peer.sessions.current is not None:
-                    peer.network_changed(now)
+                peer.want_session(now)
 
     def set_mapped_endpoints(self, endpoints: list[Endpoint], now: float) -> None:
         """Learn at which endpoints routers forward to our UDP ports; peers are told."""

@@ -108,3 +108,49 @@ def test_fifteen_members_behind_a_router_that_restarts_do_not_storm(
     assert len(to_supernode) < 20 * len(edges)
     assert len(edges[0].reported(Registered)) == registered
     world.ping(edges[0], others[0], timeout=0.5)
+
+
+@pytest.mark.parametrize("is_sender", [True, False], ids=["it sends", "it is sent to"])
+@pytest.mark.parametrize("clock_ran", [True, False], ids=["stopped", "suspended"])
+@pytest.mark.parametrize("seconds", [60, 600])
+def test_a_machine_that_slept_is_back_within_two_seconds(
+    world: World, *, seconds: int, clock_ran: bool, is_sender: bool
+) -> None:
+    a, b = (world.add_edge(name, world.add_nat(PORT_RESTRICTED)) for name in "ab")
+    world.run_until_direct(a, b)
+    world.run_for(8)
+    b.driver.suspend()
+    world.run_for(seconds)
+    b.driver.resume(clock_ran=clock_ran)
+    if not clock_ran:
+        world.clock.after(0.5, lambda: tell_of_sleep(b, seconds))
+    woken_at = world.clock.now
+    pings = Pings(world, b, a) if is_sender else Pings(world, a, b)
+    world.run_for(15)
+    pings.stop()
+    assert pings.returned_after(woken_at) <= 2.0
+    assert a.is_direct_to(b)
+    assert b.is_direct_to(a)
+    assert len(b.reported(Registered)) <= 2
+    world.check_frames()
+
+
+def tell_of_sleep(edge: VirtualEdge, seconds: float) -> None:
+    edge.driver.step(lambda now: edge.engine.resumed(seconds, now))
+
+
+def test_another_home_that_gives_the_same_address_is_noticed_at_once(world: World) -> None:
+    nats = [world.add_nat(PORT_RESTRICTED, network="192.168.1.0/24") for _ in range(2)]
+    a = world.add_edge("a", nats[0])
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_until_direct(a, b)
+    world.run_for(100)
+    addresses = a.host.addresses()
+    a.host.unplug(a.host.ports[0])
+    a.host.plug_into(nats[1].lan, addresses)
+    a.driver.step(a.engine.network_changed)
+    world.run_until(
+        lambda: b.paths[a.edge_id].endpoint.host == nats[1].public_address,  # type: ignore[union-attr]
+        timeout=1,
+    )
+    world.ping(b, a, timeout=0.5)
