@@ -90,7 +90,8 @@ class NatObserver:
     def has_ports(self) -> bool:
         """Whether the supernode has observation ports that our IPv4 socket reaches."""
         via = self._via
-        return len(self._probes) == 2 and via is not None and not via.endpoint.is_ipv6
+        is_udp = via is not None and via.socket == WellKnownSocket.UDP_IPV4
+        return is_udp and len(self._probes) == 2
 
     def place(self, socket: SocketId, port: int) -> Via:
         """Return the way from one of our sockets to observation port 0 or 1."""

@@ -326,11 +326,15 @@ class Registration:
         return News(list(self.membership.members), [], is_list=True)
 
     def _tell_relay_id(self) -> None:
-        """Have envelopes for this supernode carry our id, whichever way they take."""
+        """Have envelopes for this supernode carry our id, whichever way they take.
+
+        Its name may lead to anywhere, to another supernode of ours as well: that way is left alone.
+        """
         vias = self.vias
         for via in self._told_vias | vias:
-            relay_id = self.relay_id if via in vias else 0
-            self._context.outbox.set_our_relay_id(via, relay_id)
+            if via == self.via or not self._siblings.is_way_of_another(self, via):
+                relay_id = self.relay_id if via in vias else 0
+                self._context.outbox.set_our_relay_id(via, relay_id)
         self._told_vias = vias
 
     def _note_seen_as(self, endpoint: Endpoint) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mesh.addresses import EdgeId
+from mesh.core.outbox import Via
 
 if TYPE_CHECKING:
     from mesh.core.registration import Registration
@@ -42,3 +43,6 @@ class Siblings(Protocol):
 
     def are_serving_by(self, fingerprint: str, but: "Registration") -> bool:
         """Whether another registration is connected to the supernode with this key."""
+
+    def is_way_of_another(self, registration: "Registration", via: Via) -> bool:
+        """Whether a different supernode is reached by this way."""

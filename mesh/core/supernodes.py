@@ -58,7 +58,16 @@ class Supernodes:
 
     def at(self, via: Via) -> Registration | None:
         """Return the registration whose supernode is at this place, connected or not."""
-        return next((each for each in self._registrations if via in each.vias), None)
+        found = [each for each in self._registrations if via in each.vias]
+        return next((each for each in found if each.via == via), found[0] if found else None)
+
+    def is_way_of_another(self, registration: Registration, via: Via) -> bool:
+        """Whether a different supernode is reached by this way."""
+        return any(
+            each.via == via and each.is_connected
+            for each in self._registrations
+            if each is not registration
+        )
 
     @property
     def is_on_loopback(self) -> bool:
@@ -151,8 +160,13 @@ class Supernodes:
 
 
 def is_on_loopback(registration: Registration) -> bool:
-    """Whether we reach a supernode without leaving this machine."""
+    """Whether we reach a supernode without leaving this machine.
+
+    A stream says nothing: its other end may be a proxy here, and the supernode anywhere.
+    """
     via = registration.via
+    if registration.transport is not Transport.UDP:
+        return False
     return via is not None and (via.endpoint[0] == "::1" or via.endpoint[0].startswith("127."))
 
 

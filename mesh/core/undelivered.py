@@ -17,6 +17,7 @@ from mesh.engine import Buffer
 from mesh.wire.datagram import DatagramType, peek_receiver_index_untrusted
 
 SHORT_QUOTES_PER_SECOND = 10.0  # quotes too short to say whose they are: each asks all peers
+SUPERNODE_ERRORS_PER_SECOND = 10.0  # each has all peers look at what goes through it
 RESENT_BURST = 256.0  # datagrams
 RESENT_RATE = 256.0  # 1/s
 
@@ -29,12 +30,13 @@ class Undelivered:
         self._supernodes = supernodes
         self._peers = peers
         self._short_quotes = Allowance(SHORT_QUOTES_PER_SECOND, SHORT_QUOTES_PER_SECOND)
+        self._supernode_errors = Allowance(SUPERNODE_ERRORS_PER_SECOND, SUPERNODE_ERRORS_PER_SECOND)
         self._resent = Allowance(RESENT_BURST, RESENT_RATE)
 
     def receive_unreachable_untrusted(self, via: Via, quoted: bytes, now: float) -> None:
         """Take in an ICMP error about a datagram that began with ``quoted``; never raises."""
         registration = self._supernodes.at(via)
-        if registration is not None:
+        if registration is not None and self._supernode_errors.take(now):
             registration.receive_send_error(via, now)
         owner = self._owner_of(quoted)
         if owner is not None:

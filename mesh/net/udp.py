@@ -34,6 +34,8 @@ _SOL_UDP: Final = 17  # linux/udp.h, from here on
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
 
+_SENDS_FAILED_BY_ICMP: Final = 3  # in a row, within the microseconds of one send
+
 _GSO_MAX_DATAGRAMS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
 _GSO_MAX_BYTES: Final = 65_507  # what one UDP send takes
 _GSO_SIZE: Final = struct.Struct("=H")
@@ -143,8 +145,20 @@ class UdpPort:
         except OSError:
             if not self.hears_icmp:
                 raise
-            # The kernel reports ICMP by failing the next send, whatever its destination, once.
-            self._send(batch)
+            self._send_again(batch)
+
+    def _send_again(self, batch: OutgoingDatagrams) -> None:
+        """Send what the kernel has refused, a few times: each ICMP error fails one send.
+
+        Whatever its destination; who floods us with forged ones must not make good ways look bad.
+
+        Raises:
+            OSError: it was no ICMP.
+        """
+        for _ in range(_SENDS_FAILED_BY_ICMP):
+            with contextlib.suppress(OSError):
+                return self._send(batch)
+        return self._send(batch)
 
     def _send(self, batch: OutgoingDatagrams) -> None:
         # Hot path.
@@ -186,9 +200,15 @@ class UdpPort:
             or size >= self._unsegmentable_bytes
         ):
             return False
-        gso = (_SOL_UDP, _UDP_SEGMENT, _GSO_SIZE.pack(size))
+        ancillary = [*ancillary, (_SOL_UDP, _UDP_SEGMENT, _GSO_SIZE.pack(size))]
         try:
-            self._socket.sendmsg(batch.buffers, [*ancillary, gso], 0, address)
+            try:
+                self._socket.sendmsg(batch.buffers, ancillary, 0, address)
+            except OSError as error:
+                if not self.hears_icmp or error.errno != errno.EMSGSIZE:
+                    raise
+                # Of IPv6 the kernel reports "packet too big", true or forged, like this.
+                self._socket.sendmsg(batch.buffers, ancillary, 0, address)
         except OSError as error:
             if error.errno not in _GSO_REFUSALS:
                 raise

@@ -1,17 +1,21 @@
 """Which of several supernodes an edge turns to."""
 
+import dataclasses
 import itertools
 
 import pytest
 
 from mesh.addresses import Endpoint
 from mesh.core.config import SupernodeConfig
+from mesh.crypto.identity import Identity
+from mesh.engine import ReceivedDatagrams, Transport
 from mesh.errors import RefusalReason
 from mesh.events import Refused
-from mesh.wire.messages import RefusedMessage
+from mesh.wire.datagram import decode_relay_header
+from mesh.wire.messages import Members, RefusedMessage
 from supernode.limits import SupernodeLimits
-from tests.core.edge_alone import SUPERNODE, Target
-from tests.core.scripted_supernode import ScriptedSupernode
+from tests.core.edge_alone import SUPERNODE, Target, dice
+from tests.core.scripted_supernode import OUR_RELAY_ID, ScriptedSupernode, member_of
 from tests.world import World
 
 SECOND = Endpoint("203.0.113.2", 7777)
@@ -102,3 +106,66 @@ def test_an_edge_that_is_refused_tries_its_other_supernode() -> None:
     world.run_for(120)
     assert second.reported(Refused)
     assert second.address
+
+
+def stream_to_proxy(target: Target, supernode: ScriptedSupernode, proxy: Endpoint) -> None:
+    """Have the target register by a stream that leads through a proxy."""
+    target.engine.set_supernode_stream(0, 1000, proxy, Transport.TCP, 0.0)
+    target.engine.set_supernode_endpoints(0, [], 0.0)
+    supernode.endpoint = proxy
+    supernode.collect()
+
+    def deliver(datagram: bytes, now: float, source: Endpoint | None = None) -> None:
+        batch = ReceivedDatagrams(datagram, len(datagram), source or proxy, 1000)
+        target.engine.receive_datagrams(batch, now)
+
+    supernode.deliver = deliver  # type: ignore[method-assign]
+    supernode.respond(0.0)
+    supernode.say(supernode.registered(), 0.0)
+
+
+def test_a_proxy_on_this_machine_does_not_make_loopback_a_candidate() -> None:
+    target = Target()
+    supernode = ScriptedSupernode(target)
+    stream_to_proxy(target, supernode, Endpoint("127.0.0.1", 3128))
+    [registration] = target.engine._supernodes
+    assert registration.is_connected
+    assert not target.engine._supernodes.is_on_loopback
+    member = member_of(Identity.generate(dice(9)), 7, Endpoint("127.0.0.1", 53))
+    supernode.members = (member,)
+    target.engine.handle_timers(0.1)
+    supernode.collect()
+    supernode.others.clear()
+    supernode.say(Members((member,), supernode.digest(), page=0, pages=1), 0.2)
+    for now in (0.2, 1.5, 3.0):
+        target.engine.handle_timers(now)
+        supernode.collect(now)
+    assert [to for _, to in supernode.others if to == member.endpoint] == []
+
+
+def test_no_observation_ports_are_looked_for_at_a_proxy() -> None:
+    target = Target()
+    supernode = ScriptedSupernode(target)
+    stream_to_proxy(target, supernode, Endpoint("198.51.100.7", 3128))
+    [registration] = target.engine._supernodes
+    registration.nat_observer.registered(registration.via, (40000, 40001), SUPERNODE, 0.0)
+    assert not registration.nat_observer.has_ports
+
+
+def test_a_name_that_leads_to_another_supernode_too_takes_nothing_from_that_one() -> None:
+    target = Target(supernodes=TWO)
+    honest = ScriptedSupernode(target)
+    liar = ScriptedSupernode(target, seed=50, endpoint=SECOND)
+    honest.take_in(0.0)
+    target.engine.set_supernode_endpoints(1, [SECOND, SUPERNODE], 1.0)
+    liar.collect(1.0)
+    liar.respond(1.0)
+    liar.say(dataclasses.replace(liar.registered(), relay_id=0xBAD), 1.0)
+    first, second = target.engine._supernodes
+    assert first.is_connected
+    assert second.is_connected
+    via = first.via
+    assert via is not None
+    assert target.engine._supernodes.at(via) is first
+    header = target.engine._context.outbox.envelope(via._replace(relay_id=9))
+    assert decode_relay_header(header + b"\4" + bytes(40)) == (OUR_RELAY_ID, 9)

@@ -7,7 +7,12 @@ import pytest
 from mesh.addresses import BROADCAST_MAC, Endpoint
 from mesh.constants import RELAY_HEADER_BYTES
 from mesh.core.paths import REFUSAL_INTERVAL
-from mesh.core.undelivered import RESENT_BURST, SHORT_QUOTES_PER_SECOND
+from mesh.core.peer import Peer
+from mesh.core.undelivered import (
+    RESENT_BURST,
+    SHORT_QUOTES_PER_SECOND,
+    SUPERNODE_ERRORS_PER_SECOND,
+)
 from tests.core.edge_alone import HOME, SUPERNODE
 from tests.core.joined import Joined
 from tests.world import ethernet
@@ -112,3 +117,14 @@ def test_without_a_relay_wanted_nothing_goes_there() -> None:
     joined.engine.receive_send_error(0, HOME, ENETUNREACH, 1.2)
     joined.engine.receive_unsent(0, HOME, [datagram], 1.2)
     assert datagram not in relayed(joined)
+
+
+def test_forged_errors_about_the_supernode_have_peers_looked_at_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+    monkeypatch.setattr(Peer, "relay_doubted", lambda *_arguments: looks.append(1))
+    joined = Joined()
+    for number in range(1000):
+        refuse(joined, b"", 1.1 + number / 1000, SUPERNODE)
+    assert 1 <= len(looks) <= 2 * SUPERNODE_ERRORS_PER_SECOND

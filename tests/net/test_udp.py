@@ -159,6 +159,54 @@ def test_another_refusal_of_a_batch_leaves_segmentation_on(
     assert one.has_gso
 
 
+class Flooded:
+    """A socket to which somebody sends forged ICMP: so many sends in a row fail."""
+
+    def __init__(self, real: socket.socket, *failures: int) -> None:
+        self._real = real
+        self.failures = list(failures)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for a socket
+        return getattr(self._real, name)
+
+    def sendmsg(self, *arguments: Any) -> int:  # noqa: ANN401
+        if self.failures:
+            raise OSError(self.failures.pop(0), "what ICMP says")
+        return self._real.sendmsg(*arguments)
+
+
+@pytest.mark.parametrize("failures", [1, 2, 4])
+def test_forged_icmp_does_not_make_a_send_fail(
+    pair: tuple[UdpPort, UdpPort], failures: int
+) -> None:
+    one, other = pair
+    one.hear_icmp()
+    one._socket = Flooded(one._socket, *[errno.ECONNREFUSED] * failures)  # type: ignore[assignment]
+    send(one, other, b"hello")
+    assert receive_datagrams(other, 1) == [b"hello"]
+
+
+def test_what_fails_again_and_again_is_no_icmp(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    one.hear_icmp()
+    one._socket = Flooded(one._socket, *[errno.ENETUNREACH] * 9)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="ICMP"):
+        send(one, other, b"hello")
+
+
+def test_forged_packet_too_big_leaves_segmentation_on(pair: tuple[UdpPort, UdpPort]) -> None:
+    one, other = pair
+    if not one.has_gso:
+        pytest.skip("no UDP_SEGMENT here")
+    one.hear_icmp()
+    one._socket = Flooded(one._socket, errno.EMSGSIZE)  # type: ignore[assignment]
+    before = one._unsegmentable_bytes
+    send(one, other, b"a" * 1000, b"b" * 1000, segment_bytes=1000)
+    assert receive_datagrams(other, 2) == [b"a" * 1000, b"b" * 1000]
+    assert one.has_gso
+    assert one._unsegmentable_bytes == before
+
+
 @pytest.mark.parametrize("length", [0, 1, 1452, 65_000])
 def test_datagrams_of_every_length_arrive_whole(pair: tuple[UdpPort, UdpPort], length: int) -> None:
     one, other = pair
