@@ -46,13 +46,24 @@ def _why_not_direct(peer: Peer, config: EdgeConfig, our_nat: str, now: float) ->
         return "we are told to use the relay only (--relay-only)"
     if peer.sessions.current is None:
         return "there is no session yet"
+    if peer.direct_hopeless is not None:
+        return str(peer.direct_hopeless)
     if loss is not None:
         kind, at = loss
         return _LOSSES[kind].format(ago=now - at)
     if not len(peer.paths):
         return "the peer has told no address that may be tried"
     tried = f"none of its {len(peer.paths)} addresses has answered"
-    return f"{tried}; our NAT is a hard one" if our_nat == "hard" else tried
+    return tried + _what_of_guesses(peer, our_nat, now)
+
+
+def _what_of_guesses(peer: Peer, our_nat: str, now: float) -> str:
+    failures = peer.guess.failures
+    if not failures:
+        return "; our NAT is a hard one" if our_nat == "hard" else ""
+    times = "once" if failures == 1 else f"{failures} times"
+    again = f"next time in {max(peer.guess.due_at - now, 0.0):.0f} s"
+    return f"; guessing at the ports of our NAT failed {times}, {again}"
 
 
 def _without_relay(active: Path | None, config: EdgeConfig) -> str:

@@ -1,6 +1,9 @@
 """What ``mesh-edge peers`` says about ways that are not direct, and about all that were tried."""
 
+import re
+
 from mesh.constants import PATH_TIMEOUT
+from mesh.core.nat_kind import Hopeless
 from mesh.snapshots import PeerView
 from tests.core.edge_alone import HOME, SUPERNODE
 from tests.core.joined import Joined
@@ -48,9 +51,11 @@ def test_a_path_that_fell_silent_is_told_until_there_is_another_one() -> None:
     assert view_of(joined, now)["why"].startswith("the direct path fell silent ")
 
 
-def relayed_pair(ours: NatBehaviour, theirs: NatBehaviour, **settings: object) -> PeerView:
+def relayed_pair(
+    ours: NatBehaviour, theirs: NatBehaviour, *, has_probe_ports: bool = True, **settings: object
+) -> PeerView:
     world = World(seed=3)
-    world.add_supernode()
+    world.add_supernode(has_probe_ports=has_probe_ports)
     a = world.add_edge("a", world.add_nat(ours), **settings)  # type: ignore[arg-type]
     b = world.add_edge("b", world.add_nat(theirs), **settings)  # type: ignore[arg-type]
     world.run_until_all_are_joined()
@@ -60,10 +65,31 @@ def relayed_pair(ours: NatBehaviour, theirs: NatBehaviour, **settings: object) -
 
 
 def test_a_relayed_peer_that_was_never_reached_says_what_was_tried() -> None:
-    view = relayed_pair(SYMMETRIC, SYMMETRIC)
+    view = relayed_pair(SYMMETRIC, SYMMETRIC, has_probe_ports=False)
     assert view["why"].startswith("none of its ")
     assert {way["state"] for way in view["paths"]} == {"in use", "tried"}
     assert {way["source"] for way in view["paths"]} >= {"relay", "introduced", "told"}
+
+
+def test_nats_that_leave_no_hope_are_named_as_the_reason() -> None:
+    assert relayed_pair(SYMMETRIC, SYMMETRIC)["why"] == Hopeless.BOTH_HARD
+    refused = relayed_pair(PORT_RESTRICTED, SYMMETRIC, hard_punch=False)
+    assert refused["why"] == Hopeless.REFUSED_HERE
+
+
+def test_guesses_that_failed_are_told_with_when_the_next_is_due() -> None:
+    world = World(seed=3)
+    world.add_supernode()
+    deaf = world.add_nat(PORT_RESTRICTED)
+    supernode = world.supernodes[0].endpoint.host
+    deaf._may_enter = lambda _mapping, packet: packet.source.host == supernode  # type: ignore[method-assign]
+    a = world.add_edge("a", world.add_nat(SYMMETRIC))
+    b = world.add_edge("b", deaf)
+    world.run_for(20)
+    pattern = (
+        r"none of its \d+ addresses has answered; guessing at the ports of our NAT failed once, "
+    )
+    assert re.fullmatch(pattern + r"next time in \d\d s", a.peer_view(b)["why"])
 
 
 def test_orders_are_named_as_the_reason() -> None:
