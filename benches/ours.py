@@ -33,10 +33,10 @@ def _pid(program: Program) -> int:
 
 
 @contextlib.contextmanager
-def _edges(
-    machines: Machines, edge_options: tuple[str, ...], tree: Path, scheme: str = ""
+def edges(
+    machines: Machines, edge_options: tuple[str, ...], tree: Path = ROOT, scheme: str = ""
 ) -> Iterator[tuple[Supernode, Edge, Edge]]:
-    """Start a supernode; yield it and two edges that have not been started."""
+    """Start a supernode; yield it and two edges that have not been started, alice's and bert's."""
     label = f"mesh-{next(_numbers)}"
     settings = machines.files / "supernode.toml"
     settings.write_text(_SUPERNODE_SETTINGS)
@@ -47,17 +47,17 @@ def _edges(
         edge_options += ("--tls-ca", str(files.authority))
     supernode = Supernode(machines.helper, HELPER, f"{label}-supernode", options)
     place = f"{scheme}{supernode.endpoint}"
-    edges = [
+    both = [
         Edge(host, COMMUNITY, "--supernode", place, *edge_options, label=label)
         for host in (machines.alice, machines.bert)
     ]
-    for program in (supernode, *edges):
+    for program in (supernode, *both):
         _use_tree(program, tree)
     supernode.serve()
     try:
-        yield supernode, edges[0], edges[1]
+        yield supernode, both[0], both[1]
     finally:
-        for program in (*edges, supernode):
+        for program in (*both, supernode):
             if program.is_running:
                 program.stop()
 
@@ -74,7 +74,7 @@ def mesh(
         tree: the sources to run.
         scheme: ``tcp://``, ``ws://`` or ``wss://`` where the supernode is not to be reached by UDP.
     """
-    with _edges(machines, options, tree, scheme) as (supernode, alice, bert):
+    with edges(machines, options, tree, scheme) as (supernode, alice, bert):
         join_all(alice, bert)
         if "--relay-only" not in options:
             wait_direct(alice, bert)
@@ -89,7 +89,7 @@ def join_seconds(machines: Machines, tree: Path = ROOT, times: int = 5) -> list[
     key, her lease and her program's files are on the disk, in its cache.
     """
     found = []
-    with _edges(machines, (), tree) as (_, alice, bert):
+    with edges(machines, (), tree) as (_, alice, bert):
         join_all(alice, bert)
         wait_for_ping(machines.alice, bert.ip, "mesh")
         for _ in range(times):

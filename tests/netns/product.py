@@ -51,6 +51,8 @@ class Program:
         self.runtime = self.files / "run"
         self.files.mkdir(parents=True, exist_ok=True)
         self._command = (sys.executable, "-m", module)
+        self.python_options: tuple[str, ...] = ()
+        """What stands between ``python`` and ``-m MODULE`` at a start, such as a profiler."""
         self._folders: tuple[str, ...] = ()
         """Options that every command needs to find the folders above."""
         self.environment = {
@@ -70,7 +72,9 @@ class Program:
         with self._output("stdout").open("w") as out, self._output("stderr").open("w") as err:
             self.process = self.host.popen(
                 *prefix,
-                *self._command,
+                self._command[0],
+                *self.python_options,
+                *self._command[1:],
                 *arguments,
                 stdout=out.fileno(),
                 stderr=err.fileno(),
