@@ -19,6 +19,7 @@ from mesh.core.peers import PeerTable
 from mesh.core.registration import Registration
 from mesh.core.supernodes import Supernodes
 from mesh.core.timers import Timer
+from mesh.core.told_addresses import ToldAddresses
 from mesh.engine import SocketId
 from mesh.wire.messages import Guess, GuessStep
 
@@ -35,6 +36,8 @@ ACCEPT_BURST, ACCEPT_RATE = (
     0.05,
 )  # attempts at random for all peers together, at once and per s
 PREDICT_BURST, PREDICT_RATE = 16.0, 0.5  # the same of predictions
+BEGIN_BURST, BEGIN_RATE = 8.0, 0.1  # attempts at random that we begin ourselves
+AIM_BURST, AIM_RATE = 3.0, 1.0 / 60  # attempts at random, of either side, towards one address
 
 
 class Guesser:
@@ -48,6 +51,9 @@ class Guesser:
         self._is_sequence = True
         self._accepted = Allowance(ACCEPT_BURST, ACCEPT_RATE)
         self._predicted = Allowance(PREDICT_BURST, PREDICT_RATE)
+        self._begun = Allowance(BEGIN_BURST, BEGIN_RATE)
+        self._begun_predicted = Allowance(PREDICT_BURST, PREDICT_RATE)
+        self._aimed = ToldAddresses(AIM_BURST, AIM_RATE)
         context.our_nat.on_seen = self._seen
         peers.on_forget = self._forgotten
 
@@ -106,14 +112,24 @@ class Guesser:
         target = peer.seen_endpoint
         if target is None:
             return
-        self._release_kept(peer, now)
         is_sequential = (
             self._is_sequence and self._context.our_nat.kind.ports is NatPorts.SEQUENTIAL
         )
+        if not self._may_begin(target, now, is_sequential=is_sequential):
+            peer.guess.due_at = now + self._context.jitter(LOOK_INTERVAL, 1.0)
+            self._context.timers.set(Timer.GUESS, None, now + LOOK_INTERVAL)
+            return
+        self._release_kept(peer, now)
         self._attempt = attempt = HardSide(
             self._context, peer, target, registration, is_sequential=is_sequential
         )
         attempt.begin(now)
+
+    def _may_begin(self, target: Endpoint, now: float, *, is_sequential: bool) -> bool:
+        """Whether an attempt is allowed: members are many, and a supernode may lie for them."""
+        if is_sequential:
+            return self._begun_predicted.take(now)
+        return self._aimed.take(target.host, now, is_lan=False) and self._begun.take(now)
 
     def sockets_opened(self, sockets: list[SocketId], now: float) -> None:
         """Take the extra sockets that the driver has opened."""
@@ -160,15 +176,21 @@ class Guesser:
         endpoint = peer.seen_endpoint
         if not self._is_allowed or self._context.our_nat.is_hard:
             peer.send_message(Guess(ask.attempt, GuessStep.REFUSED), now)
-        elif self._attempt is not None or endpoint is None or not self._may_accept(peer, ask, now):
+        elif (
+            self._attempt is not None
+            or endpoint is None
+            or not self._may_accept(peer, ask, endpoint, now)
+        ):
             peer.send_message(Guess(ask.attempt, GuessStep.BUSY), now)
         else:
             self._attempt = EasySide(self._context, peer, endpoint.host, ask, now)
 
-    def _may_accept(self, peer: Peer, ask: Guess, now: float) -> bool:
+    def _may_accept(self, peer: Peer, ask: Guess, seen: Endpoint, now: float) -> bool:
         if ask.stride:
             return self._predicted.take(now)
-        if now - peer.guess.accepted_at < ACCEPT_INTERVAL or not self._accepted.take(now):
+        if now - peer.guess.accepted_at < ACCEPT_INTERVAL:
+            return False
+        if not self._aimed.take(seen.host, now, is_lan=False) or not self._accepted.take(now):
             return False
         peer.guess.accepted_at = now
         return True
@@ -193,8 +215,9 @@ class Guesser:
                 guess.due_at = now + AFTER_SUCCESS
             case Outcome.BUSY:
                 guess.due_at = now + self._context.jitter(BUSY_INTERVAL, 1.0)
-            case Outcome.REFUSED:
+            case Outcome.REFUSED:  # its next hello may say otherwise, and the one after that
                 guess.refuses = True
+                guess.due_at = now + self._context.jitter(BACK_OFF[0], BACK_OFF_JITTER)
             case Outcome.NO_SEQUENCE:
                 self._is_sequence = False
             case Outcome.FAILED:

@@ -16,9 +16,15 @@ LAN_FACTOR = 4
 
 
 class ToldAddresses:
-    """One allowance per IPv4 address or IPv6 /64, for all peers of an edge together."""
+    """One allowance per IPv4 address or IPv6 /64, for all peers of an edge together.
 
-    def __init__(self) -> None:
+    Args:
+        burst: how much is allowed at once.
+        rate: how much per second after that.
+    """
+
+    def __init__(self, burst: float = TOLD_ADDRESS_BURST, rate: float = TOLD_ADDRESS_RATE) -> None:
+        self._burst, self._rate = burst, rate
         self._by_address: dict[str | int, Allowance] = {}
 
     def __len__(self) -> int:
@@ -34,7 +40,7 @@ class ToldAddresses:
             if len(self._by_address) >= MAX_ADDRESSES:
                 return False
             factor = LAN_FACTOR if is_lan else 1
-            allowance = Allowance(factor * TOLD_ADDRESS_BURST, factor * TOLD_ADDRESS_RATE)
+            allowance = Allowance(factor * self._burst, factor * self._rate)
             self._by_address[key] = allowance
         return allowance.take(now)
 

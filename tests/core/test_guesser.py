@@ -1,14 +1,24 @@
 """What members can make an edge do by asking it to guess at their ports."""
 
+import pytest
+
 from mesh.addresses import Endpoint
-from mesh.constants import GUESS_PREDICTIONS, GUESS_PROBES, RELAY_HEADER_BYTES
-from mesh.core.guesser import ACCEPT_BURST, ACCEPT_INTERVAL, PREDICT_BURST, PREDICT_RATE
+from mesh.constants import GUESS_PREDICTIONS, GUESS_PROBES, GUESS_SOCKETS, RELAY_HEADER_BYTES
+from mesh.core.guesser import (
+    ACCEPT_INTERVAL,
+    AIM_BURST,
+    AIM_RATE,
+    PREDICT_BURST,
+    PREDICT_RATE,
+)
+from mesh.core.hard_side import ROUND_OFFSETS, HardSide
+from mesh.core.nat_kind import NatFiltering, NatKind, NatMapping, NatPorts
 from mesh.events import SocketsUnwanted, SocketsWanted
 from mesh.wire.datagram import PUNCH
 from mesh.wire.messages import Guess, GuessStep, Members
-from tests.core.edge_alone import HOME, Target
+from tests.core.edge_alone import HOME, Target, split
 from tests.core.hostile_member import HostileMember
-from tests.core.scripted_supernode import ScriptedSupernode, member_of
+from tests.core.scripted_supernode import SEEN_AS, ScriptedSupernode, member_of
 
 NAMED = Endpoint("203.0.113.66", 5000)
 
@@ -93,7 +103,7 @@ def test_one_member_gets_one_attempt_per_interval_however_often_it_asks() -> Non
     for _ in range(400):
         asked.ask(now)
         now = asked.pass_time(now, 0.25)
-    attempts = 1 + (now - 2.0) // ACCEPT_INTERVAL
+    attempts = min(1 + (now - 2.0) // ACCEPT_INTERVAL, AIM_BURST + (now - 2.0) * AIM_RATE + 1)
     assert GUESS_PROBES <= len(asked.punches) <= attempts * GUESS_PROBES
     assert {answer.step for answer in asked.answers} == {GuessStep.OPENED, GuessStep.BUSY}
 
@@ -104,7 +114,7 @@ def test_many_members_get_no_more_than_all_together() -> None:
     for turn in range(240):
         asked.ask(now, member=turn % 9)
         now = asked.pass_time(now, 0.5)
-    attempts = ACCEPT_BURST + (now - 2.0) / ACCEPT_INTERVAL + 1
+    attempts = AIM_BURST + (now - 2.0) * AIM_RATE + 1
     assert len(asked.punches) <= attempts * GUESS_PROBES
 
 
@@ -149,3 +159,77 @@ def test_sockets_that_nobody_waits_for_are_given_back() -> None:
     asked.target.engine.sockets_opened([1000, 1001], 2.0)
     assert SocketsUnwanted((1000, 1001)) in asked.target.engine.events_to_report()
     asked.target.engine.socket_closed(1000, 2.0)
+
+
+class Asking:
+    """A registered target behind a hard NAT that shows random ports, and members who answer it.
+
+    Attributes:
+        opened: how often it asked for sockets.
+        pings: how many datagrams left from these.
+    """
+
+    def __init__(self, members: int) -> None:
+        self.target = target = Target()
+        target.sent = self._sent  # type: ignore[method-assign]
+        self.opened = self.pings = 0
+        self.supernode = supernode = ScriptedSupernode(target)
+        supernode.take_in(0.0)
+        self.members = [HostileMember(target, seed=10 + 2 * n) for n in range(members)]
+        supernode.members = tuple(
+            member_of(member.identity, 77 + n, HOME) for n, member in enumerate(self.members)
+        )
+        news = Members(supernode.members, supernode.digest(), page=0, pages=0)
+        supernode.deliver(supernode.seal(news), 1.0)
+        [registration] = target.engine._supernodes
+        observer = registration.nat_observer
+        observer.registered(registration.via, (40000, 40001), SEEN_AS, 1.0)
+        hard = NatKind(NatMapping.DEPENDENT, NatFiltering.PORT, NatPorts.RANDOM)
+        target.engine._context.our_nat.found(0, hard, 1.0)
+        self.say_hello(1.0)
+
+    def _sent(self) -> list[tuple[bytes, Endpoint]]:
+        batches = self.target.engine.datagrams_to_send()
+        sockets = [batch.socket for batch in batches for _ in split([batch])]
+        self.pings += sum(socket >= 1000 for socket in sockets)
+        return split(batches)
+
+    def say_hello(self, now: float) -> None:
+        for member in self.members:
+            member.say_hello(now, nat=(1, 2, 1, 0))
+
+    def run(self, start: float, seconds: float, answer: GuessStep, **options: bool) -> None:
+        """Let time pass; members answer every ask like this."""
+        engine = self.target.engine
+        for tick in range(int(seconds * 20)):
+            now = start + tick * 0.05
+            if options.get("says_hello_again"):
+                self.say_hello(now)
+            engine.handle_timers(now)
+            for event in engine.events_to_report():
+                if isinstance(event, SocketsWanted):
+                    self.opened += 1
+                    first = 1000 * self.opened
+                    engine.sockets_opened(list(range(first, first + event.count)), now)
+            attempt = engine._guesser._attempt
+            if isinstance(attempt, HardSide):
+                [member] = [m for m in self.members if m.identity.edge_id == attempt.peer.edge_id]
+                member.say(Guess(attempt._number, answer), now)
+            self.supernode.collect(now)
+            self.supernode.answer_pings(now)
+
+
+def test_however_many_members_are_said_to_be_at_an_address_it_gets_few_pings() -> None:
+    asking = Asking(members=9)
+    asking.run(2.0, 120.0, GuessStep.OPENED)
+    attempts = AIM_BURST + 120 * AIM_RATE + 1
+    assert GUESS_SOCKETS <= asking.pings <= attempts * len(ROUND_OFFSETS) * GUESS_SOCKETS
+
+
+@pytest.mark.parametrize("answer", [GuessStep.REFUSED, GuessStep.BUSY])
+def test_who_asks_to_be_guessed_and_then_does_not_take_part_costs_few_sockets(
+    answer: GuessStep,
+) -> None:
+    asking = Asking(members=1)
+    asking.run(2.0, 60.0, answer, says_hello_again=True)
+    assert 1 <= asking.opened <= AIM_BURST + 60 * AIM_RATE + 1
