@@ -57,10 +57,10 @@ class PeerTable:
 
     def receive_news(self, registration: Registration, news: News, now: float) -> None:
         """Act on what a supernode said about members."""
-        if registration.via is None:
+        if registration.contact.via is None:
             return  # not registered yet: `registered` will name them again
-        changed = self._local.set_seen(registration.number, registration.udp_seen_as)
-        if changed and registration.transport is not Transport.UDP:
+        changed = self._local.set_seen(registration.number, registration.contact.udp_seen_as)
+        if changed and registration.contact.transport is not Transport.UDP:
             self._tell_candidates(now)  # the supernode tells others only where a stream comes from
         for edge_id in news.changed:
             self._introduce(registration, edge_id, now, is_newcomer=news.is_list)
@@ -94,7 +94,7 @@ class PeerTable:
             peer.relay_lost(registration.number, now)
 
     def _supernode_moved(self, registration: Registration, now: float) -> None:
-        via = registration.via
+        via = registration.contact.via
         for edge_id, member in registration.membership.members.items():
             peer = self._by_id.get(edge_id)
             if peer is not None and via is not None:
@@ -106,7 +106,7 @@ class PeerTable:
     ) -> None:
         member = registration.membership.members[edge_id]
         peer = self.peer_for(member.key) if self._is_key_usable(edge_id, member.key) else None
-        via = registration.via
+        via = registration.contact.via
         if peer is None or via is None:
             self._context.drop(DropReason.TABLE_FULL)
             return

@@ -166,7 +166,7 @@ class Reception:
         if registration is None or len(envelope) < RELAY_HEADER_BYTES:
             return via
         word, source, destination = _ENVELOPE.unpack(envelope)
-        if word not in RELAY_WORDS or destination != registration.relay_id:
+        if word not in RELAY_WORDS or destination != registration.contact.relay_id:
             return via
         return Via(via.socket, via.endpoint, source)
 
@@ -224,7 +224,7 @@ class Reception:
     def _receive_relayed(self, envelope: Buffer, via: Via, now: float) -> None:
         registration = self._supernodes.by_via.get(via)
         source, destination = decode_relay_header(envelope)
-        if registration is None or destination != registration.relay_id:
+        if registration is None or destination != registration.contact.relay_id:
             self._context.drop(DropReason.UNKNOWN_SENDER)
             return
         inner = memoryview(envelope)[RELAY_HEADER_BYTES:]

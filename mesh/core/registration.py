@@ -20,16 +20,15 @@ from mesh.constants import (
     SUPERNODE_RETRY_INTERVAL,
 )
 from mesh.core.config import SupernodeConfig
+from mesh.core.contact import Contact
 from mesh.core.context import Context
 from mesh.core.leased import is_acceptable
-from mesh.core.liveness import Liveness
 from mesh.core.membership import Membership
 from mesh.core.nat_observer import NatObserver
 from mesh.core.outbox import Via
 from mesh.core.siblings import NO_NEWS, News, Siblings
 from mesh.core.timers import Timer
 from mesh.core.tries import Tries
-from mesh.core.ways import Ways
 from mesh.crypto.session import Session
 from mesh.engine import Buffer, SocketId, Transport
 from mesh.errors import RefusalReason
@@ -61,11 +60,8 @@ class Registration:
     """Keeps one edge registered with one supernode.
 
     Attributes:
-        via: where the supernode is, once it has been found.
+        contact: where the supernode is, and how it is reached.
         is_connected: whether it takes us for registered, as far as we know.
-        relay_id: ours on this supernode, 0 before registration.
-        seen_as: our endpoint as the supernode saw it, without a port if that is a stream.
-        udp_seen_as: the same for UDP, None before UDP brought an answer.
         membership: the other members.
         nat_observer: finds out the kind of our NAT with this supernode's help.
     """
@@ -81,27 +77,19 @@ class Registration:
         self.number = number
         self.config = config
         self.membership = Membership(our_id)
-        self.via: Via | None = None
+        self.contact = Contact(number, context, lambda via: siblings.is_way_of_another(self, via))
         self.is_connected = False
-        self.relay_id = 0
-        self.seen_as: Endpoint | None = None
-        self.udp_seen_as: Endpoint | None = None
         self._context = context
         self._siblings = siblings
         self._pin = config.fingerprint
-        self._ways = Ways(number, context)
-        self._told_vias: set[Via] = set()
         self._tries = Tries(
             number,
             context,
-            self._ways,
+            self.contact.ways,
             self,
             is_served=siblings.are_serving,
             register=self._make_register,
         )
-        self._session: Session | None = None
-        self._previous: Session | None = None
-        self._liveness = Liveness()
         self.nat_observer = NatObserver(context, number, self.send_ping)
         self._known_address = ""  # ours as the supernode tells it, taken or not
         self._has_registered = False
@@ -112,67 +100,46 @@ class Registration:
         """The supernode's key, or empty before it was named or proved."""
         return self._pin
 
-    @property
-    def rtt(self) -> float | None:
-        """The smoothed round-trip time in seconds, None before it was measured."""
-        return self._liveness.rtt
-
-    @property
-    def is_shaky(self) -> bool:
-        """Whether it may be gone, though it still counts as connected."""
-        return self._liveness.is_shaky
-
-    @property
-    def transport(self) -> Transport:
-        """What carries datagrams to it."""
-        return self._ways.transport(self.via)
-
-    @property
-    def vias(self) -> set[Via]:
-        """All ways by which its datagrams may come."""
-        ways = {self.via, self._ways.stream, *self._ways.udp()}
-        return {way for way in ways if way is not None}
-
     # Attempts
 
     def set_endpoints(self, endpoints: list[Endpoint], now: float) -> None:
         """Learn where the supernode's name leads to; none if it does not resolve."""
-        self._ways.set_endpoints(endpoints)
+        self.contact.ways.set_endpoints(endpoints)
         if self.is_connected:
-            self._tell_relay_id()
+            self.contact.tell_relay_id()
             self._siblings.changed(self, now)
         elif not endpoints and not self._is_stopped:
-            self._ways.asked(now)  # a proxy may know the name
+            self.contact.ways.asked(now)  # a proxy may know the name
 
     def set_stream(self, via: Via, transport: Transport, now: float) -> None:
         """Learn that a stream has been opened: say by it what UDP did not bring an answer to."""
-        self._ways.set_stream(via, transport)
+        self.contact.ways.set_stream(via, transport)
         if self._is_stopped:
             return
-        if self.is_connected and self._session is not None:
-            self._tell_relay_id()
+        if self.is_connected:
+            self.contact.tell_relay_id()
             self._siblings.changed(self, now)
-            self._ping_by(via, self._session)
+            self.contact.ping_by(via)
         elif not self._tries.try_by(via):
             self.start(now)
 
     def stream_ended(self, socket: SocketId, now: float) -> None:
         """Learn that a socket is gone; if it led to this supernode, turn to UDP."""
-        stream = self._ways.stream_ended(socket)
+        stream = self.contact.ways.stream_ended(socket)
         if stream is None:
             return
-        was_used = stream == self.via
+        was_used = stream == self.contact.via
         if was_used:
             self._lose(now)
-            self.via = None
-        self._tell_relay_id()
+            self.contact.via = None
+        self.contact.tell_relay_id()
         if was_used or self._tries.uses(stream):
             self.start(now)
 
     def handle_stream_timer(self, now: float) -> None:
         """Ask for a stream: UDP has not brought an answer."""
         if not self.is_connected and not self._is_stopped:
-            self._ways.want_stream(now)
+            self.contact.ways.want_stream(now)
 
     def start_if_idle(self, at: float, now: float) -> None:
         """Start an attempt at ``at`` unless one is under way or none is needed."""
@@ -188,14 +155,18 @@ class Registration:
         if self._is_stopped:
             self._tries.abandon()
         else:
-            self._tries.start(self.via if self.is_connected else None, now)
+            self._tries.start(self._current_via, now)
 
     def handle_register_timer(self, now: float) -> None:
         """Repeat what drew no answer, try another way, or start anew."""
         if self._is_stopped:
             self._tries.abandon()
         else:
-            self._tries.retry(self.via if self.is_connected else None, now)
+            self._tries.retry(self._current_via, now)
+
+    @property
+    def _current_via(self) -> Via | None:
+        return self.contact.via if self.is_connected else None
 
     def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
         """Take in message 2 of the handshake: check the pin, confirm, register.
@@ -277,17 +248,18 @@ class Registration:
 
     def _receive_rare(self, message: Message, session: Session, via: Via, now: float) -> None:
         match message:
-            case ReplacedMessage() if session is self._session:
+            case ReplacedMessage() if session is self.contact.session:
                 self._is_stopped = True
-                self._ways.want_no_stream()
+                self.contact.ways.want_no_stream()
                 self._lose(now)
                 self._report(events.Replaced(self.number))
-            case Shutdown() if session is not self._previous:
+            case Shutdown() if session is not self.contact.previous:
                 self._lose(now)
                 after = self._context.jitter(RETURN_AFTER_SHUTDOWN, RETURN_JITTER)
                 self._context.timers.set(Timer.REGISTER, self.number, now + after)
             case Ping():
-                self._send(via, session, Pong(token=message.token, endpoint=None, digest=b""))
+                pong = Pong(token=message.token, endpoint=None, digest=b"")
+                self._context.outbox.send(via, session.seal(wrap_control(encode_message(pong))))
             case _:
                 self._context.drop(DropReason.UNKNOWN_MESSAGE)
 
@@ -295,14 +267,8 @@ class Registration:
         via = self._tries.succeeded(session)
         if via is None:
             return NO_NEWS  # the answer to a register that we repeated
-        if self._previous is not None:
-            self._context.indexes.release(self._previous.our_index)
-        self._previous, self._session = self._session, session
-        self.via = via
-        self.relay_id = message.relay_id
-        self._tell_relay_id()
-        self._ways.use(via, now)
-        self._note_seen_as(message.endpoint)
+        self.contact.established(session, via, message.relay_id, now)
+        self.contact.note_seen_as(message.endpoint)
         leased = message.address
         if not is_acceptable(leased, self._context.config):
             if leased:
@@ -312,10 +278,9 @@ class Registration:
         is_news = self._context.lease.take(self.number, leased) or not self.is_connected
         self.is_connected = True
         self._known_address = message.address
-        self._liveness.registered(now)
         self._siblings.changed(self, now)
         self._update_ourselves()
-        self.nat_observer.registered(self.via, message.probes, message.endpoint, now)
+        self.nat_observer.registered(via, message.probes, message.endpoint, now)
         self._digest_seen(message.digest, now)
         # The first ping measures.
         self._context.timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now)
@@ -325,31 +290,15 @@ class Registration:
         # The list of members may have overtaken this answer.
         return News(list(self.membership.members), [], is_list=True)
 
-    def _tell_relay_id(self) -> None:
-        """Have envelopes for this supernode carry our id, whichever way they take.
-
-        Its name may lead to anywhere, to another supernode of ours as well: that way is left alone.
-        """
-        vias = self.vias
-        for via in self._told_vias | vias:
-            if via == self.via or not self._siblings.is_way_of_another(self, via):
-                relay_id = self.relay_id if via in vias else 0
-                self._context.outbox.set_our_relay_id(via, relay_id)
-        self._told_vias = vias
-
-    def _note_seen_as(self, endpoint: Endpoint) -> None:
-        self.seen_as = endpoint
-        if endpoint.port:
-            self.udp_seen_as = endpoint
-
     def _update_ourselves(self) -> None:
-        if self.seen_as is not None:
+        seen_as = self.contact.seen_as
+        if seen_as is not None:
             config = self._context.config
             self.membership.set_ourselves(
                 Member(
                     key=config.identity.public_key,
-                    endpoint=self.seen_as,
-                    relay_id=self.relay_id,
+                    endpoint=seen_as,
+                    relay_id=self.contact.relay_id,
                     address=self._known_address,
                     aes=config.has_aes,
                 )
@@ -369,85 +318,62 @@ class Registration:
 
     def handle_heartbeat_timer(self, now: float) -> None:
         """Ping the supernode; take silence for its death, age for a reason to renew."""
-        session = self._session
+        session, liveness = self.contact.session, self.contact.liveness
         if not self.is_connected or session is None:
             return
-        if self._liveness.is_lost or session.is_expired(now):
+        if liveness.is_lost or session.is_expired(now):
             self._lose(now)
-            self._report(events.SupernodeLost(self.number, self._liveness.silent_for(now)))
+            self._report(events.SupernodeLost(self.number, liveness.silent_for(now)))
             self.start(now)
             return
         if not self._tries.is_under_way and self._wants_handshake(session, now):
             self.start(now)
-        if self._liveness.is_shaky and self.transport is Transport.UDP:
-            self._ways.want_stream(now)
-        self._ping(session, now)
-        self._context.timers.set(
-            Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
-        )
-        if self._liveness.is_silent:
+        if liveness.is_shaky and self.contact.transport is Transport.UDP:
+            self.contact.ways.want_stream(now)
+        self._ping(now)
+        if liveness.is_silent:
             self._siblings.doubted(self, now)
 
     def _wants_handshake(self, session: Session, now: float) -> bool:
-        if self._liveness.is_doubtful or session.wants_rekey(now):
+        liveness = self.contact.liveness
+        if liveness.is_doubtful or session.wants_rekey(now):
             return True
-        return self._liveness.is_shaky and len(self.vias) > 1  # it may answer elsewhere
+        return liveness.is_shaky and len(self.contact.vias) > 1  # it may answer elsewhere
 
-    def _ping(self, session: Session, now: float) -> None:
-        if self.via is not None:
-            token = self._context.entropy(8)
-            self._liveness.pinged(token, now)
-            self._send(self.via, session, Ping(token=token, pad=b""))
-
-    def _ping_by(self, via: Via, session: Session, *repeats_left: int) -> None:
-        token = self._context.entropy(8)
-        self._ways.probed(token, via, *repeats_left)
-        self._send(via, session, Ping(token=token, pad=b""))
+    def _ping(self, now: float) -> None:
+        self.contact.ping(now)
+        self._context.timers.set(
+            Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
+        )
 
     def handle_udp_probe_timer(self, now: float) -> None:
         """See whether UDP works again while a stream is in use."""
-        if self.is_connected and self._session is not None and self.transport is not Transport.UDP:
-            for via in self._ways.probe_due(now):
-                self._ping_by(via, self._session)
-
-    def _receive_probe_answer(self, message: Pong, session: Session, via: Via, now: float) -> None:
-        """Follow the supernode to a way that it has moved us to; until then, ask again."""
-        probe = self._ways.take_probe(message.token, via)
-        if probe is None or via == self.via:
-            return
-        if len(message.digest) == 8:
-            self.via = via
-            self._ways.use(via, now)
-            self.nat_observer.moved(via)
-            self._liveness.registered(now)
-            self._siblings.moved(self, now)
-            self._note_pong(message, now)
-            return
-        if via != self._ways.stream:
-            self._ways.udp_answered(now)
-            if message.endpoint is not None and message.endpoint.port:
-                self.udp_seen_as = message.endpoint
-        if probe.repeats_left:
-            self._ping_by(via, session, probe.repeats_left - 1)
+        if self.is_connected:
+            self.contact.probe_udp(now)
 
     def _receive_pong(self, message: Pong, session: Session, via: Via, now: float) -> None:
-        if self._liveness.answered(message.token, now):
-            if via == self.via and message.digest:
-                self._ways.use(via, now)
+        if self.contact.receive_pong(message, via, now):
             self._note_pong(message, now)
-        elif self.nat_observer.receive_pong(
-            message.token, via, message.endpoint, now
-        ) or self._context.our_nat.on_seen(message.token, message.endpoint, now):
-            pass
-        elif self.is_connected and session is self._session:
-            self._receive_probe_answer(message, session, via, now)
+            return
+        if self._is_answer_about_nat(message, via, now):
+            return
+        is_current = self.is_connected and session is self.contact.session
+        if is_current and self.contact.receive_probe_answer(message, via, now):
+            self.nat_observer.moved(via)
+            self._siblings.moved(self, now)
+            self._note_pong(message, now)
+
+    def _is_answer_about_nat(self, pong: Pong, via: Via, now: float) -> bool:
+        token, endpoint = pong.token, pong.endpoint
+        if self.nat_observer.receive_pong(token, via, endpoint, now):
+            return True
+        return self._context.our_nat.on_seen(token, endpoint, now)
 
     def _note_pong(self, message: Pong, now: float) -> None:
-        if message.endpoint is not None and message.endpoint != self.seen_as:
-            self._note_seen_as(message.endpoint)
+        if message.endpoint is not None and self.contact.note_seen_as(message.endpoint):
             self._update_ourselves()
-        if self.seen_as is not None:
-            self.nat_observer.seen(self.seen_as, now)
+        if self.contact.seen_as is not None:
+            self.nat_observer.seen(self.contact.seen_as, now)
         if len(message.digest) == 8:
             self._digest_seen(message.digest, now)
         self._siblings.changed(self, now)
@@ -457,8 +383,8 @@ class Registration:
 
     def send_ping(self, via: Via, ping: Ping) -> None:
         """Send a ping under our session from any socket of ours to any port of the supernode."""
-        if self.is_connected and self._session is not None:
-            self._send(via, self._session, ping)
+        if self.is_connected:
+            self.contact.send_by(via, ping)
 
     def receive_hint(self, now: float) -> None:
         """React to an unauthenticated "unknown session": ask at once (section 6.5).
@@ -466,18 +392,13 @@ class Registration:
         A second of silence then starts a handshake beside the session: a forged hint and a lost
         datagram must not take a working registration away. One hint per heartbeat is taken.
         """
-        session = self._session
-        if not self.is_connected or session is None or not self._liveness.take_hint(now):
-            return
-        self._ping(session, now)
-        self._context.timers.set(
-            Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
-        )
+        if self.is_connected and self.contact.liveness.take_hint(now):
+            self._ping(now)
 
     def receive_send_error(self, via: Via, now: float) -> None:
         """React to a fatal send error towards the supernode: verify soon."""
         self._tries.way_failed(via, now)
-        if via == self.via and self.is_connected:
+        if via == self._current_via:
             self._context.timers.set_no_later_than(
                 Timer.SUPERNODE_HEARTBEAT, self.number, now + SUPERNODE_RETRY_INTERVAL
             )
@@ -485,9 +406,9 @@ class Registration:
 
     def network_changed(self, now: float) -> None:
         """React to new local addresses: tell the supernode where we are now."""
-        self._ways.probe_soon(now)
-        if self.transport is not Transport.UDP:
-            self.udp_seen_as = None
+        self.contact.ways.probe_soon(now)
+        if self.contact.transport is not Transport.UDP:
+            self.contact.udp_seen_as = None
         if self.is_connected:
             self._context.timers.set_no_later_than(Timer.SUPERNODE_HEARTBEAT, self.number, now)
         else:
@@ -496,7 +417,7 @@ class Registration:
 
     def _lose(self, now: float) -> None:
         self.is_connected = False
-        self._liveness.forget_pings()
+        self.contact.liveness.forget_pings()
         self._context.timers.cancel(Timer.SUPERNODE_HEARTBEAT, self.number)
         self._context.timers.cancel(Timer.MEMBERSHIP, self.number)
         self._context.timers.cancel(Timer.UDP_PROBE, self.number)
@@ -511,11 +432,10 @@ class Registration:
 
     def handle_membership_timer(self, now: float) -> None:
         """Ask for the full list where our view still differs."""
-        if not self.is_connected or self._session is None or self.via is None:
+        if not self.is_connected:
             return
         self.membership.compare(now)
-        if self.membership.lookup_at <= now:
-            self._send(self.via, self._session, Lookup())
+        if self.membership.lookup_at <= now and self.contact.send(Lookup()):
             self.membership.lookup_sent(now)
         self._context.timers.set(Timer.MEMBERSHIP, self.number, self.membership.lookup_at)
 
@@ -524,14 +444,11 @@ class Registration:
     def leave(self, now: float) -> None:
         """Tell the supernode that we go, and stop."""
         self._is_stopped = True
-        if self.is_connected and self._session is not None and self.via is not None:
-            self._send(self.via, self._session, Leave())
-        self._ways.want_no_stream()
+        if self.is_connected:
+            self.contact.send(Leave())
+        self.contact.ways.want_no_stream()
         self._lose(now)
         self._tries.abandon()
 
     def _report(self, event: events.Event) -> None:
         self._context.events.append(event)
-
-    def _send(self, via: Via, session: Session, message: Message) -> None:
-        self._context.outbox.send(via, session.seal(wrap_control(encode_message(message))))

@@ -58,13 +58,15 @@ class Supernodes:
 
     def at(self, via: Via) -> Registration | None:
         """Return the registration whose supernode is at this place, connected or not."""
-        found = [each for each in self._registrations if via in each.vias]
-        return next((each for each in found if each.via == via), found[0] if found else None)
+        found = [each for each in self._registrations if via in each.contact.vias]
+        return next(
+            (each for each in found if each.contact.via == via), found[0] if found else None
+        )
 
     def is_way_of_another(self, registration: Registration, via: Via) -> bool:
         """Whether a different supernode is reached by this way."""
         return any(
-            each.via == via and each.is_connected
+            each.contact.via == via and each.is_connected
             for each in self._registrations
             if each is not registration
         )
@@ -97,8 +99,9 @@ class Supernodes:
     def transport(self, via: Via) -> Transport:
         """Return what carries datagrams by this way, relayed or not."""
         registration = self.by_via.get(via.supernode)
-        is_its = registration is not None and registration.via == via.supernode
-        return registration.transport if registration is not None and is_its else Transport.UDP
+        if registration is None or registration.contact.via != via.supernode:
+            return Transport.UDP
+        return registration.contact.transport
 
     def handle_timer(self, timer: Timer, number: object, now: float) -> None:
         """Pass a timer on to its registration."""
@@ -139,9 +142,11 @@ class Supernodes:
 
     def _note_ways(self) -> None:
         connected = [each for each in self._registrations if each.is_connected]
-        self.by_via = {via: each for each in connected for via in each.vias}
+        self.by_via = {via: each for each in connected for via in each.contact.vias}
         # Last, so that nobody takes the way that another one is reached by.
-        self.by_via |= {each.via: each for each in connected if each.via is not None}
+        self.by_via |= {
+            each.contact.via: each for each in connected if each.contact.via is not None
+        }
 
     def doubted(self, registration: Registration, now: float) -> None:
         """Look for a better one: this one has left a ping unanswered."""
@@ -164,8 +169,8 @@ def is_on_loopback(registration: Registration) -> bool:
 
     A stream says nothing: its other end may be a proxy here, and the supernode anywhere.
     """
-    via = registration.via
-    if registration.transport is not Transport.UDP:
+    via = registration.contact.via
+    if registration.contact.transport is not Transport.UDP:
         return False
     return via is not None and (via.endpoint[0] == "::1" or via.endpoint[0].startswith("127."))
 
@@ -175,9 +180,9 @@ def _is_better(registration: Registration, primary: Registration) -> bool:
         return False
     if not primary.is_connected:
         return True
-    if registration.is_shaky or primary.is_shaky:
-        return primary.is_shaky and not registration.is_shaky
-    if registration.rtt is None or primary.rtt is None:
+    new, old = registration.contact.liveness, primary.contact.liveness
+    if new.is_shaky or old.is_shaky:
+        return old.is_shaky and not new.is_shaky
+    if new.rtt is None or old.rtt is None:
         return False
-    gain = primary.rtt - registration.rtt
-    return gain > max(RTT_GAIN, RTT_GAIN_SHARE * primary.rtt)
+    return old.rtt - new.rtt > max(RTT_GAIN, RTT_GAIN_SHARE * old.rtt)

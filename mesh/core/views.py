@@ -111,13 +111,13 @@ def _nat_verdict(local: LocalEndpoints, kind: NatKind) -> str:
 
 def supernode_view(registration: Registration, *, is_primary: bool) -> SupernodeView:
     """Return how one supernode is reached."""
-    via = registration.via
+    via = registration.contact.via
     return SupernodeView(
         name=registration.config.host_port,
         endpoint=str(via.endpoint) if via is not None else registration.config.host_port,
         connected=registration.is_connected,
-        rtt_ms=milliseconds(registration.rtt),
-        transport=str(registration.transport),
+        rtt_ms=milliseconds(registration.contact.liveness.rtt),
+        transport=str(registration.contact.transport),
         is_primary=is_primary,
     )
 
@@ -130,7 +130,11 @@ def edge_view(
     drops: Counter[DropReason],
 ) -> EdgeView:
     """Return the engine's share of ``mesh-edge status``."""
-    config, leased, seen_as = context.config, context.lease.address, supernodes.primary.seen_as
+    config, leased, seen_as = (
+        context.config,
+        context.lease.address,
+        supernodes.primary.contact.seen_as,
+    )
     own = [leased] if leased else []
     ula = str(config.community.ipv6_address(config.identity.interface_id))
     return EdgeView(

@@ -93,7 +93,7 @@ def test_a_pong_to_no_ping_of_ours_keeps_no_registration_alive() -> None:
     before = len(supernode.take(Ping))
     assert before
     supernode.say(Pong(b"\0" * 8, MOVED, supernode.digest()), 7.0)
-    assert current(target).seen_as == SEEN_AS
+    assert current(target).contact.seen_as == SEEN_AS
     run(target, supernode, 20.0)
     assert target.engine.events_to_report()
 
@@ -133,7 +133,7 @@ def test_a_renewal_interrupts_nothing_and_is_no_news() -> None:
     supernode.respond(REKEY_AFTER_TIME + 2.0)
     assert supernode.session is not old
     supernode.say(supernode.registered(), REKEY_AFTER_TIME + 2.1)
-    assert current(target)._session.our_index == supernode.session.their_index
+    assert current(target).contact.session.our_index == supernode.session.their_index
     assert target.engine.events_to_report() == []
     assert len(target.engine._context.indexes.sessions) == 2
 
@@ -146,10 +146,10 @@ def test_an_answer_under_the_old_session_does_not_finish_a_renewal() -> None:
     renewed, supernode.session = supernode.session, old
     supernode.say(supernode.registered(), REKEY_AFTER_TIME + 2.1)
     assert len(target.engine._context.indexes.sessions) == 2
-    assert current(target)._session.their_index == old.our_index
+    assert current(target).contact.session.their_index == old.our_index
     supernode.session = renewed
     supernode.say(supernode.registered(), REKEY_AFTER_TIME + 2.2)
-    assert current(target)._session.their_index == renewed.our_index
+    assert current(target).contact.session.their_index == renewed.our_index
 
 
 def test_many_renewals_keep_no_more_than_two_sessions() -> None:

@@ -148,7 +148,7 @@ def test_no_observation_ports_are_looked_for_at_a_proxy() -> None:
     supernode = ScriptedSupernode(target)
     stream_to_proxy(target, supernode, Endpoint("198.51.100.7", 3128))
     [registration] = target.engine._supernodes
-    registration.nat_observer.registered(registration.via, (40000, 40001), SUPERNODE, 0.0)
+    registration.nat_observer.registered(registration.contact.via, (40000, 40001), SUPERNODE, 0.0)
     assert not registration.nat_observer.has_ports
 
 
@@ -164,7 +164,7 @@ def test_a_name_that_leads_to_another_supernode_too_takes_nothing_from_that_one(
     first, second = target.engine._supernodes
     assert first.is_connected
     assert second.is_connected
-    via = first.via
+    via = first.contact.via
     assert via is not None
     assert target.engine._supernodes.at(via) is first
     header = target.engine._context.outbox.envelope(via._replace(relay_id=9))

@@ -150,7 +150,7 @@ def test_a_member_gone_bad_harms_neither_peers_nor_supernode() -> None:
     for _ in range(FUZZED):
         plaintext = hostile_plaintexts(dice, honest)
         to_peer = bad.engine._peers.get(a.edge_id).sessions.current
-        to_supernode = bad.engine._supernodes.primary._session
+        to_supernode = bad.engine._supernodes.primary.contact.session
         seal_and_send(bad, to_peer, endpoint_of(a), plaintext)
         seal_and_send(bad, to_supernode, supernode.endpoint, plaintext)
         world.run_for(0.003)

@@ -22,7 +22,7 @@ def test_a_forged_move_makes_no_member_send_to_a_bystander() -> None:
             hit.append(packet)
 
     world.taps.append(note)
-    session = edges[0].engine._supernodes.primary._session
+    session = edges[0].engine._supernodes.primary.contact.session
     ping = session.seal(wrap_control(encode_message(Ping(b"12345678"))))
     world.add_host("mallory").ports[0].send(Packet(BYSTANDER, supernode.endpoint, ping))
     world.run_for(20)
