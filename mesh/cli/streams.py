@@ -8,7 +8,7 @@ to which a stream is a socket like any other.
 import enum
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 HOSTS_TRIED: Final = 4  # of a supernode that has many addresses
 STAGGER: Final = 0.4  # s; before the next way is tried beside the ones before
 WAY_TIMEOUT: Final = 8.0  # s
-FIRST_PAUSE: Final = 0.5  # s; before all ways are tried again; doubled each time
-LONGEST_PAUSE: Final = 30.0  # s
-TELL_AFTER: Final = 2  # rounds that led nowhere, before the user is told
+FIRST_PAUSE: Final = 0.5  # s; before a way is tried again; doubled each time
+RESPITE: Final = 0.1  # s; before a stream that has ended is followed by another
+LONGEST_PAUSE: Final = 5.0  # s
+TELL_AFTER: Final = 5.0  # s; after the last way was begun, before the user is told
 
 _log = logging.getLogger(__name__)
 
@@ -159,8 +160,9 @@ class StreamKeeper:
         self._user = user
         self._needs: set[Need] = set()
         self._wanted = trio.Event()
-        self._wake = trio.Event()
         self._opening = trio.CancelScope()
+        self._trying = trio.CancelScope()
+        self._is_told = False
         self._port: StreamPort | None = None
         if is_always_wanted:
             self.want(Need.NO_UDP_WANTED)
@@ -183,7 +185,7 @@ class StreamKeeper:
 
     def addresses_changed(self, hosts: Container[str]) -> None:
         """Try at once; a stream from an address that is gone would take 10 s to notice."""
-        self._wake.set()
+        self._trying.cancel()
         if self._port is not None and self._port.local_host not in hosts:
             self._end()
 
@@ -218,57 +220,65 @@ class StreamKeeper:
         )
         _log.info("%s: reached by way of %s", self._name, way)
         self._port = port
-        self._wake = trio.Event()
+        self._is_told = False
+        # The one that led there is the first to be tried when the stream has ended.
+        self._ways = tuple(sorted(self._ways, key=lambda other: other != way))
         self._user.use(self._number, port, endpoint)
         try:
             await port.keep_writing()
         finally:
             self._port = None
-        with trio.move_on_after(FIRST_PAUSE):
-            await self._wake.wait()
+        await trio.sleep(RESPITE)
 
     async def _open_some_way(self) -> "tuple[StreamWay, Opening, Endpoint]":
-        pause, rounds = FIRST_PAUSE, 0
+        """Try all ways until one leads there, and all over again when the networks change."""
         while True:
-            found, problems = await _race(self._ways, self._open_way)
-            if found is not None:
-                return found
-            rounds += 1
-            if rounds == TELL_AFTER:
-                tried = "; ".join(f"{way}: {problem}" for way, problem in problems.items())
-                _log.warning("%s: no way leads there: %s; trying on", self._name, tried)
-            self._wake = trio.Event()
-            with trio.move_on_after(pause):
-                await self._wake.wait()
-            pause = min(2 * pause, LONGEST_PAUSE)
+            with trio.CancelScope() as self._trying:
+                return await _race(self._ways, self._open_way, self._tell)
+
+    def _tell(self, problems: Mapping[StreamWay, str]) -> None:
+        if not self._is_told:
+            self._is_told = True
+            tried = "; ".join(f"{way}: {problem}" for way, problem in problems.items())
+            _log.warning("%s: no way leads there: %s; trying on", self._name, tried)
 
 
 async def _race(
     ways: Iterable[StreamWay],
     open_way: "Callable[[StreamWay], Awaitable[tuple[Opening, Endpoint]]]",
-) -> "tuple[tuple[StreamWay, Opening, Endpoint] | None, dict[StreamWay, str]]":
-    """Go the ways one after the other, each beside those before; return the first that leads there.
+    tell: Callable[[Mapping[StreamWay, str]], None],
+) -> "tuple[StreamWay, Opening, Endpoint]":
+    """Go the ways one after the other, each beside those before and again when it has failed.
+
+    Args:
+        ways: in the order in which they are begun.
+        open_way: goes one.
+        tell: told what is wrong with each when none has led there for a while.
 
     Returns:
-        The way and what it led to, or None; and what was wrong with the others.
+        The first way that leads there, and what it led to.
     """
     found: list[tuple[StreamWay, Opening, Endpoint]] = []
     problems: dict[StreamWay, str] = {}
 
     async def go(way: StreamWay, has_failed: trio.Event) -> None:
-        problems[way] = "no answer"
-        try:
-            with trio.move_on_after(WAY_TIMEOUT):
-                opening, endpoint = await open_way(way)
-                if found:
-                    opening.close()
-                else:
-                    found.append((way, opening, endpoint))
-                    nursery.cancel_scope.cancel()
-        except (PortClosed, OSError) as error:
-            problems[way] = _sentence(error)
-            _log.debug("%s: %s", way, problems[way])
-        has_failed.set()
+        pause = FIRST_PAUSE
+        while True:
+            problems[way] = "no answer"
+            try:
+                with trio.move_on_after(WAY_TIMEOUT):
+                    opening, endpoint = await open_way(way)
+                    if found:
+                        opening.close()
+                    else:
+                        found.append((way, opening, endpoint))
+                        nursery.cancel_scope.cancel()
+            except (PortClosed, OSError) as error:
+                problems[way] = _sentence(error)
+                _log.debug("%s: %s", way, problems[way])
+            has_failed.set()
+            await trio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async with trio.open_nursery() as nursery:
         for way in ways:
@@ -276,7 +286,9 @@ async def _race(
             nursery.start_soon(go, way, has_failed)
             with trio.move_on_after(STAGGER):
                 await has_failed.wait()
-    return (found[0] if found else None), problems
+        await trio.sleep(TELL_AFTER)
+        tell(problems)
+    return found[0]
 
 
 def _sentence(error: Exception) -> str:

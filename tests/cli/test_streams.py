@@ -13,6 +13,7 @@ import trio.testing
 from mesh.addresses import Endpoint
 from mesh.cli.settings import StreamSettings
 from mesh.cli.streams import (
+    LONGEST_PAUSE,
     STAGGER,
     WAY_TIMEOUT,
     Need,
@@ -168,12 +169,13 @@ def test_ways_are_tried_again_less_and_less_often_and_the_user_is_told_once(
     async def script(scene: Scene) -> None:
         scene.keeper.want(Need.NO_UDP_ANSWER)
         await trio.sleep(120)
-        rounds = len(scene.tried) // 2
-        assert 5 < rounds < 12
+        moments = [moment for moment, way in scene.tried if way == TCP]
+        assert moments[:5] == [0.0, 0.5, 1.5, 3.5, 7.5]
+        assert len(moments) == 5 + (120 - 8) // LONGEST_PAUSE
+        before = len(scene.tried)
         scene.keeper.addresses_changed(())
-        await trio.lowlevel.checkpoint()
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(scene.tried) // 2 == rounds + 1
+        await trio.sleep(0.1)
+        assert len(scene.tried) == before + 2
 
     refused = OSError("all attempts to connect failed")
     refused.__cause__ = ExceptionGroup("x", [ConnectionRefusedError(111, "Connection refused")])
@@ -232,6 +234,18 @@ def test_a_stream_that_ends_while_it_is_wanted_is_replaced() -> None:
     Scene({TCP: 0.1}).run(script)
 
 
+def test_the_way_that_led_there_is_the_first_to_be_tried_again() -> None:
+    async def script(scene: Scene) -> None:
+        scene.keeper.want(Need.NO_UDP_ANSWER)
+        await trio.sleep(2.0)
+        scene.remove(1000)
+        await trio.sleep(0.3)
+        assert [way for _, way in scene.tried] == [TCP, WEB, WEB]
+        assert list(scene.streams) == [1001]
+
+    Scene({TCP: None, WEB: 0.1}).run(script)
+
+
 def test_a_stream_from_an_address_that_is_gone_is_replaced_at_once() -> None:
     async def script(scene: Scene) -> None:
         scene.keeper.want(Need.NO_UDP_ANSWER)
@@ -240,7 +254,7 @@ def test_a_stream_from_an_address_that_is_gone_is_replaced_at_once() -> None:
         await trio.sleep(1.0)
         assert list(scene.streams) == [1000]
         scene.keeper.addresses_changed({"192.0.2.9"})
-        await trio.sleep(0.2)
+        await trio.sleep(0.5)
         assert list(scene.streams) == [1001]
 
     Scene({TCP: 0.1}).run(script)

@@ -129,3 +129,28 @@ def test_a_name_that_does_not_resolve_is_told_at_once_and_tried_on(
     lines, told = lines_after(10.0, caplog, place=HostPort("nowhere.invalid", 1))
     assert lines == ["cannot resolve nowhere.invalid: Name or service not known; trying on"]
     assert told == []
+
+
+def test_that_a_name_leads_nowhere_is_told_once_and_so_is_where_it_leads_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[list[Endpoint]] = []
+
+    async def resolve(place: HostPort) -> list[Endpoint]:
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() - started_at < 10.0:
+            raise OSError(-2, "Name or service not known")
+        return [Endpoint("192.0.2.1", place.port)]
+
+    async def scene() -> None:
+        nonlocal started_at
+        started_at = trio.current_time()
+        target = SupernodeTarget((HostPort("late.example", 1),), "", "", is_kept=False)
+        watch = SupernodeWatch(0, target, lambda _number, endpoints: told.append(endpoints))
+        with trio.move_on_after(20.0):
+            await watch.run()
+
+    started_at = 0.0
+    monkeypatch.setattr("mesh.cli.supernodes.resolve", resolve)
+    trio.run(scene, clock=trio.testing.MockClock(autojump_threshold=0.02))
+    assert told == [[], [Endpoint("192.0.2.1", 1)]]

@@ -152,7 +152,7 @@ def transport_at(scene: Scene, edge: Edge) -> str:
 def test_without_udp_an_edge_joins_by_tcp_and_goes_back_to_udp_without_losing_a_ping(
     scene: Scene,
 ) -> None:
-    with joined(scene, "meta l4proto udp drop") as bob:
+    with joined(scene, "meta l4proto udp drop", "tcp dport 443 drop") as bob:
         assert reached(bob) == ("tcp", "7777")
         assert transport_at(scene, bob) == "tcp"
         assert bob.path_to(scene.alice) == "relay"
@@ -171,6 +171,15 @@ def test_without_udp_an_edge_joins_by_tcp_and_goes_back_to_udp_without_losing_a_
 def test_port_443_alone_is_enough(scene: Scene, protocol: str, transport: str) -> None:
     with joined(scene, f"{protocol} accept", "drop") as bob:
         assert reached(bob) == (transport, "443")
+
+
+def test_a_supernode_that_crashed_is_found_again_without_udp(scene: Scene) -> None:
+    with joined(scene, "tcp dport 7777 accept", "drop") as bob:
+        scene.supernode.kill()
+        wait_until(lambda: not bob.status()["supernode"]["connected"], 10.0, "its end is noticed")
+        scene.supernode.serve()
+        bob.wait_ping(scene.alice, 20.0)
+        assert reached(bob) == ("tcp", "7777")
 
 
 def test_an_http_proxy_alone_is_enough(scene: Scene) -> None:
