@@ -17,6 +17,8 @@ from mesh.constants import (
 )
 from mesh.datapath.fragment import Reassembler, cut
 from mesh.errors import ConfigError, MalformedMessage
+from mesh.net.port import PortClosed
+from mesh.net.stream_layers import WebSocketLayer
 from mesh.wire import datagram as outer
 from mesh.wire.inner import (
     decode_fragment,
@@ -145,6 +147,23 @@ def fuzz_stream(data: bytes) -> None:
             told += b"".join(frame_datagrams([buffer[:written]], segment_bytes))
     assert told == received[: len(told)]
     assert len(decoder) == len(received) - len(told) <= MAX_DATAGRAM_BYTES + 2
+
+
+def fuzz_websocket(data: bytes) -> None:
+    """Both sides of a WebSocket, from its first byte on; the one error they know is the end."""
+    for host in (None, "supernode.example"):
+        cursor = Cursor(data)
+        layer = WebSocketLayer(host)
+        layer.owed()
+        try:
+            while len(cursor):
+                part = cursor.some(1 + cursor.number(2))
+                assert len(layer.receive(part)) <= len(part)
+                layer.owed()
+                if layer.is_ready:
+                    layer.wrap(b"a datagram")
+        except PortClosed:
+            layer.owed()
 
 
 def fuzz_lan(data: bytes) -> None:

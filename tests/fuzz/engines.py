@@ -11,7 +11,7 @@ from mesh.addresses import Endpoint
 from mesh.constants import MAX_AMPLIFICATION
 from mesh.crypto.session import Session
 from mesh.datapath.vnet import decode_vnet
-from mesh.engine import ReceivedDatagrams
+from mesh.engine import ReceivedDatagrams, Transport
 from mesh.wire.datagram import encode_relay_header
 from mesh.wire.inner import wrap_control
 from tests.core.edge_alone import HOME, SUPERNODE
@@ -22,6 +22,8 @@ from tests.fuzz.cursor import Cursor
 from tests.supernode.bench import Bench, is_within_limit
 
 _STRANGER = Endpoint("203.0.113.77", 9)
+_OBSERVATION_SOCKETS = (10, 11)
+_STREAM = 12
 _MAX_DEEDS = 64
 _TRANSPORT_OVERHEAD_BYTES = 32
 
@@ -48,6 +50,10 @@ class _EdgeUnderFire:
             self.read_from_tap,
             self.let_time_pass,
             self.refuse_a_send,
+            self.hear_of_the_unreachable,
+            self.take_back,
+            self.change_sockets,
+            self.wake_up_elsewhere,
         ]
 
     def _source(self) -> Endpoint:
@@ -121,6 +127,30 @@ class _EdgeUnderFire:
             self._engine.receive_too_large(0, source, self._cursor.number(2), self._now)
         self._drain()
 
+    def hear_of_the_unreachable(self) -> None:
+        self._engine.receive_unreachable(0, self._source(), self._cursor.piece(), self._now)
+        self._drain()
+
+    def take_back(self) -> None:
+        datagrams = [self._cursor.piece() for _ in range(self._cursor.choice(3))]
+        self._engine.receive_unsent(0, self._source(), datagrams, self._now)
+        self._drain()
+
+    def change_sockets(self) -> None:
+        number = self._cursor.number(2)
+        match self._cursor.choice(3):
+            case 0:
+                self._engine.sockets_opened([number, number + 1], self._now)
+            case 1:
+                self._engine.socket_closed(number, self._now)
+            case _:
+                self._engine.set_supernode_stream(0, number, SUPERNODE, Transport.TCP, self._now)
+        self._drain()
+
+    def wake_up_elsewhere(self) -> None:
+        self._engine.resumed(self._cursor.number(2), self._now)
+        self._drain()
+
     def look(self) -> None:
         """Everything that people can ask for can be told."""
         self._engine.edge_view(self._now)
@@ -149,6 +179,7 @@ class _SupernodeUnderFire:
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._bench = Bench()
+        self._bench.engine.open_observation_sockets((7779, 7780), [_OBSERVATION_SOCKETS])
         self._edges = [self._bench.registered(), self._bench.registered()]
         self._guest = self._bench.edge("other")
         self._guest.shake()
@@ -159,6 +190,7 @@ class _SupernodeUnderFire:
             self.relay_anything,
             self.handshake,
             self.let_time_pass,
+            self.change_streams,
         ]
 
     def _endpoint(self) -> Endpoint:
@@ -169,10 +201,9 @@ class _SupernodeUnderFire:
         source, segment_bytes = self._endpoint(), 1 + self._cursor.number(2)
         data = self._cursor.piece()
         if data:
-            sent = self._bench.receive(data, source, segment_bytes=segment_bytes)
-            others = [each for each in sent if each.destination not in self._bench.edges.values()]
-            relayed = data[:1] == b"\x05"
-            assert relayed or is_within_limit(others, len(data))
+            socket = (0, *_OBSERVATION_SOCKETS, _STREAM)[self._cursor.choice(4)]
+            sent = self._bench.receive(data, source, socket, segment_bytes)
+            assert is_within_limit(sent, len(data))
 
     def seal_as_edge(self) -> None:
         edge = self._edges[self._cursor.choice(2)]
@@ -195,6 +226,13 @@ class _SupernodeUnderFire:
             datagram[self._cursor.number(2) % len(datagram)] ^= self._cursor.number()
         sent = self._bench.receive(bytes(datagram), self._guest.endpoint)
         assert is_within_limit(sent, len(datagram))
+
+    def change_streams(self) -> None:
+        if self._cursor.choice(2):
+            self._bench.engine.stream_opened(_STREAM, Transport.TCP)
+        else:
+            self._bench.engine.socket_closed(_STREAM, self._bench.now)
+        self._bench.drain()
 
     def let_time_pass(self) -> None:
         self._bench.pass_time(self._cursor.number(2) / 256)

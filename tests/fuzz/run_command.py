@@ -14,7 +14,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["mesh", "supernode"]):
+with atheris.instrument_imports(include=["mesh", "supernode", "h11", "wsproto"]):
     from tests.fuzz.targets import CORPUS, TARGETS
 
 FINDINGS = CORPUS.with_name("findings")

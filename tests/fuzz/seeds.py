@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from mesh.addresses import Endpoint
 from mesh.datapath.fragment import cut
+from mesh.net.stream_layers import WebSocketLayer
 from mesh.wire.inner import (
     PLAIN_FRAME_HEADER,
     encode_fragment_header,
@@ -66,6 +67,10 @@ def _edge_deeds() -> Iterator[bytes]:
     for datagram in _datagrams():
         yield _deed(0, b"\x02", len(datagram).to_bytes(2, "big"), _piece(datagram * 2))
     yield _deed(6, b"\x10\x00") * 20 + _deed(7, b"\x01\x65\x00")
+    yield _deed(8, b"\x01", _piece(bytes([4]) + bytes(30))) + _deed(8, b"\x01", _piece(bytes(4)))
+    yield _deed(9, b"\x02", _piece(bytes([4]) + bytes(30)), _piece(b""), b"\x01")
+    yield _deed(10, b"\x01\x00\x02") + _deed(10, b"\x01\x00\x01") + _deed(10, b"\x00\x07\x00")
+    yield _deed(11, b"\x00\x05") + _deed(6, b"\x10\x00") * 3 + _deed(11, b"\x10\x05")
 
 
 def _supernode_deeds() -> Iterator[bytes]:
@@ -77,6 +82,19 @@ def _supernode_deeds() -> Iterator[bytes]:
     yield _deed(4, b"\x02\x00\x09\x01\x00\x40\x02") + _deed(5, b"\x40\x00") * 3
     for datagram in _datagrams():
         yield _deed(0, b"\x03", len(datagram).to_bytes(2, "big"), _piece(datagram * 2))
+
+
+def _websockets() -> Iterator[bytes]:
+    """What each side says first, and frames behind it: binary, ping, fragments, close."""
+    frames = b"\x82\x03abc\x89\x01x\x02\x02de\x80\x01f\x88\x02\x03\xe8"
+    masked = b"\x82\x83\0\0\0\0abc\x89\x81\0\0\0\0x\x88\x82\0\0\0\0\x03\xe8"
+    client, server = WebSocketLayer("supernode.example"), WebSocketLayer()
+    asked = client.owed()
+    server.receive(asked)
+    answered = server.owed()
+    for content in (asked + masked, answered + frames, asked[:90]):
+        yield (len(content) - 1).to_bytes(2, "big") + content
+    yield len(asked).to_bytes(2, "big") + asked + b"x"
 
 
 def _portmap() -> Iterator[bytes]:
@@ -115,6 +133,7 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "fragment": [bytes([10, 0, 4, 0]) + bytes([1, 1, n, 0, 0, 0]) * 9 for n in range(3)],
         "stream": [b"".join(frame_datagrams([bytes(400)], 150)), b"\0\1a\0\2bc\0\0"],
+        "websocket": list(_websockets()),
         "lan": [_query().encode(), _answer().encode()],
         "portmap": list(_portmap()),
         "invite": [invite.encode(), invite.replace("#secret", "&open=1").encode()],

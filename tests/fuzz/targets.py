@@ -13,6 +13,7 @@ from tests.fuzz.decoders import (
     fuzz_message,
     fuzz_portmap,
     fuzz_stream,
+    fuzz_websocket,
 )
 from tests.fuzz.engines import fuzz_edge, fuzz_supernode
 from tests.fuzz.frames import fuzz_frame, fuzz_join, fuzz_split
@@ -25,6 +26,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "inner": fuzz_inner,
     "fragment": fuzz_fragment,
     "stream": fuzz_stream,
+    "websocket": fuzz_websocket,
     "lan": fuzz_lan,
     "portmap": fuzz_portmap,
     "invite": fuzz_invite,
