@@ -25,6 +25,10 @@ ALICE, BERT, HELPER = "10.91.1.2", "10.91.2.2", "10.91.3.2"
 TUNNEL_ALICE, TUNNEL_BERT = "10.92.0.1", "10.92.0.2"
 
 
+class BenchError(Exception):
+    """A system or a load did not do what it should: one figure less, the others still count."""
+
+
 @dataclass(frozen=True)
 class Machines:
     """The ends and the helper.
@@ -81,6 +85,8 @@ def machines(conditions: Conditions | None = None) -> Iterator[Machines]:
                     f"route add default via 10.91.{number}.1",
                 )
             yield Machines(ends[0], ends[1], ends[2], Path(folder))
+        except KeyboardInterrupt:
+            raise SystemExit("interrupted") from None
         finally:
             lab.close()
 
@@ -102,5 +108,5 @@ def wait_for_ping(host: Host, address: str, name: str, timeout: float = 20.0) ->
     ping = ("ping", "-n", "-c3", "-i0.05", "-W1", address)
     while host.run(*ping, check=False).returncode:
         if time.monotonic() > deadline:
-            raise SystemExit(f"{name} carries no ping to {address}")
+            raise BenchError(f"{name} carries no ping to {address}")
         time.sleep(0.1)

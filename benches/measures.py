@@ -6,13 +6,14 @@ import math
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benches.machines import Tunnel, stop
+from benches.machines import BenchError, Tunnel, stop
 
 Row = dict[str, float]
 """Figures by the key of their column; NaN for what could not be had."""
@@ -96,7 +97,7 @@ def iperf(tunnel: Tunnel, *options: str, seconds: float) -> dict[str, Any]:
             if "sum_received" in end or "sum" in end:
                 return end
         time.sleep(1)
-    raise SystemExit(f"iperf3 {' '.join(options)}: {said[-500:]}")
+    raise BenchError(f"iperf3 {' '.join(options)}: {said[-500:]}")
 
 
 @contextlib.contextmanager
@@ -268,7 +269,10 @@ def measure(tunnel: Tunnel, wanted: tuple[Measure, ...], seconds: float) -> Row:
     row: Row = {}
     with servers(tunnel):
         for each in wanted:
-            row |= each.run(tunnel, seconds)
+            try:
+                row |= each.run(tunnel, seconds)
+            except (BenchError, AssertionError, subprocess.TimeoutExpired) as error:
+                print(f"{each.name}: {error}", file=sys.stderr, flush=True)
     return row
 
 

@@ -21,6 +21,7 @@ from benches.machines import (
     HELPER,
     TUNNEL_ALICE,
     TUNNEL_BERT,
+    BenchError,
     Machines,
     Tunnel,
     stop,
@@ -59,8 +60,8 @@ def _running(
             pids.append(process.pid)
         try:
             yield tuple(pids)
-        except (AssertionError, SystemExit) as error:
-            raise SystemExit(f"{name}: {error}\n{log.read_text()}") from None
+        except (AssertionError, BenchError) as error:
+            raise BenchError(f"{name}: {error}\n{log.read_text()}") from None
 
 
 def _ready(machines: Machines, name: str, pids: tuple[int, ...]) -> Tunnel:
