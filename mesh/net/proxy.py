@@ -48,7 +48,7 @@ def read_proxy(text: str) -> Proxy:
     except ValueError:
         host = port = None
         parts = urlsplit("")
-    shown = re.sub(r"//[^/]*@", "//...@", url)
+    shown = re.sub(r"//.*@", "//...@", url, flags=re.DOTALL)  # a password may have any sign
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError(f"{shown!r} is not an HTTP proxy, such as http://proxy.example:3128")
     if not host or port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:

@@ -49,6 +49,22 @@ def test_passwords_are_neither_shown_nor_quoted() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "http://me:/secret@proxy.example:1",
+        "me:a/secret/b@proxy.example",
+        "http://me:a@secret@proxy.example:99999",
+        "http://me:?secret#secret@proxy.example/x",
+        "http://me:\nsecret/@proxy.example",
+    ],
+)
+def test_a_password_that_no_url_has_is_not_quoted_either(text: str) -> None:
+    with pytest.raises(ValueError, match="proxy") as caught:
+        read_proxy(text)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("environment", "host"),
     [
         ({}, None),
