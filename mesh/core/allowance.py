@@ -30,6 +30,10 @@ class Allowance:
         self._left -= 1.0
         return True
 
+    def give_back(self) -> None:
+        """Put one back that was taken and not used."""
+        self._left = min(self._burst, self._left + 1.0)
+
     def _refill(self, now: float) -> None:
         passed = max(0.0, now - self._taken_at)
         self._left = min(self._burst, self._left + passed * self._rate)

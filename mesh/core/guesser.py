@@ -207,8 +207,15 @@ class Guesser:
             self._attempt = None
             self._context.timers.set(Timer.GUESS, None, now)
 
+    def _give_back(self, attempt: HardSide) -> None:
+        """Let an attempt count for nothing that nobody was sent anything in but the peer."""
+        if not attempt.is_sequential and not attempt.has_wanted_sockets:
+            self._aimed.give_back(attempt.target.host)
+            self._begun.give_back()
+
     def _note_outcome(self, attempt: HardSide, outcome: Outcome, now: float) -> None:
         guess = attempt.peer.guess
+        self._give_back(attempt)
         match outcome:
             case Outcome.DIRECT:
                 guess.failures = 0

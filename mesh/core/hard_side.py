@@ -3,10 +3,10 @@
 Theory of operation. Our NAT gives every destination another port. Where ports are a sequence, one
 fresh socket is shown to the supernode's observation ports, and the peer told what port came last;
 where they are random, 256 sockets make as many mappings, of which one hits a port that the peer has
-opened (1,024 of 64,512: 98 times of 100).
+opened (1,024 of 64,512: 98 times of 100). Those are opened last: a peer that is busy costs none.
 
-    OPENING ─sockets─▶ (OBSERVING ─▶) ASKING ─opened─▶ PINGING ─path─▶ over
-       └───────────────────┴───────────┴─ refused, busy, no answer ────▶ over
+    sequence:  OPENING (1) ─▶ OBSERVING ─▶ ASKING ─opened─▶ PINGING ─path─▶ over
+    random:    ASKING ─opened─▶ OPENING (256) ─▶ PINGING ─path─▶ over
 
 Pings wait for the peer's punches, not only because the holes have to be there: a Linux router that
 rejects what comes in takes the flow of an early ping for its own, and a later punch of its edge to
@@ -62,8 +62,10 @@ class HardSide:
     Attributes:
         peer: behind the easy NAT.
         is_sequential: whether ports are predicted, not guessed.
+        target: where the peer is.
         sockets: the extra ones that are open for this.
         outcome: None while it goes on.
+        has_wanted_sockets: whether the driver was asked for them.
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class HardSide:
         self.peer = peer
         self.sockets: list[SocketId] = []
         self.outcome: Outcome | None = None
+        self.has_wanted_sockets = False
         self._context = context
-        self._target = target
+        self.target = target
         self._registration = registration
         self.is_sequential = is_sequential
         self._stage = Stage.OPENING
@@ -92,8 +95,16 @@ class HardSide:
         self._next_socket = 0
 
     def begin(self, now: float) -> None:
-        """Ask the driver for sockets."""
-        count = 1 if self.is_sequential else GUESS_SOCKETS
+        """Ask the driver for a socket, or the peer to open its NAT."""
+        if self.is_sequential:
+            self._want_sockets(1, now)
+        else:
+            self._stage = Stage.ASKING
+            self.handle_timer(now)
+
+    def _want_sockets(self, count: int, now: float) -> None:
+        self._stage = Stage.OPENING
+        self.has_wanted_sockets = True
         self._context.events.append(events.SocketsWanted(count))
         self._wait(OPENING_TIMEOUT, now)
 
@@ -103,8 +114,11 @@ class HardSide:
         if not sockets:
             self.outcome = Outcome.FAILED
             return
-        self._stage = Stage.OBSERVING if self.is_sequential else Stage.ASKING
-        self.handle_timer(now)
+        if self.is_sequential:
+            self._stage = Stage.OBSERVING
+            self.handle_timer(now)
+        else:
+            self._begin_pings(now)
 
     def handle_timer(self, now: float) -> None:
         """Repeat what is unanswered, go on pinging, or see that it is over."""
@@ -164,16 +178,21 @@ class HardSide:
         if answer.attempt != self._number or self._stage is not Stage.ASKING:
             return
         match answer.step:
+            case GuessStep.OPENED if self.sockets:
+                self._begin_pings(now)
             case GuessStep.OPENED:
-                self._stage = Stage.PINGING
-                self._round_began_at = now
-                self._ping(now)
+                self._want_sockets(GUESS_SOCKETS, now)
             case GuessStep.BUSY:
                 self.outcome = Outcome.BUSY
             case _:
                 self.outcome = Outcome.REFUSED
 
     # Pings
+
+    def _begin_pings(self, now: float) -> None:
+        self._stage = Stage.PINGING
+        self._round_began_at = now
+        self._ping(now)
 
     def _ping(self, now: float) -> None:
         began_at = self._round_began_at
@@ -187,7 +206,7 @@ class HardSide:
             return
         end = self._next_socket + PINGS_AT_ONCE
         for socket in self.sockets[self._next_socket : end]:
-            self.peer.ping_once(Via(socket, self._target), self._number, now)
+            self.peer.ping_once(Via(socket, self.target), self._number, now)
         self._next_socket = end
         if end >= len(self.sockets):
             self._round += 1

@@ -44,6 +44,12 @@ class ToldAddresses:
             self._by_address[key] = allowance
         return allowance.take(now)
 
+    def give_back(self, host: str) -> None:
+        """Put one back that was taken for ``host`` and not used."""
+        allowance = self._by_address.get(_key(host))
+        if allowance is not None:
+            allowance.give_back()
+
     def _forget_whole(self, now: float) -> None:
         """Forget the addresses whose allowance says no more than a new one would."""
         whole = [key for key, each in self._by_address.items() if each.is_whole(now)]

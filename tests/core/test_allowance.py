@@ -55,3 +55,13 @@ def test_no_window_of_time_sees_more_than_the_burst_and_the_rate_allow(
     for first, start in enumerate(passed_at):
         for last in range(first, len(passed_at)):
             assert last - first + 1 <= burst + (passed_at[last] - start) * rate + 1e-6
+
+
+def test_what_is_given_back_can_be_taken_again_and_no_more_than_the_burst() -> None:
+    allowance = Allowance(burst=2, rate=0.1)
+    assert taken(allowance, 0.0) == 2
+    allowance.give_back()
+    assert taken(allowance, 0.0) == 1
+    for _ in range(5):
+        allowance.give_back()
+    assert taken(allowance, 0.0) == 2

@@ -183,7 +183,7 @@ class Asking:
         supernode.deliver(supernode.seal(news), 1.0)
         [registration] = target.engine._supernodes
         observer = registration.nat_observer
-        observer.registered(registration.via, (40000, 40001), SEEN_AS, 1.0)
+        observer.registered(registration.contact.via, (40000, 40001), SEEN_AS, 1.0)
         hard = NatKind(NatMapping.DEPENDENT, NatFiltering.PORT, NatPorts.RANDOM)
         target.engine._context.our_nat.found(0, hard, 1.0)
         self.say_hello(1.0)
@@ -227,9 +227,11 @@ def test_however_many_members_are_said_to_be_at_an_address_it_gets_few_pings() -
 
 
 @pytest.mark.parametrize("answer", [GuessStep.REFUSED, GuessStep.BUSY])
-def test_who_asks_to_be_guessed_and_then_does_not_take_part_costs_few_sockets(
+def test_who_asks_to_be_guessed_and_then_does_not_take_part_costs_no_sockets(
     answer: GuessStep,
 ) -> None:
     asking = Asking(members=1)
     asking.run(2.0, 60.0, answer, says_hello_again=True)
-    assert 1 <= asking.opened <= AIM_BURST + 60 * AIM_RATE + 1
+    assert asking.opened == 0
+    asking.run(70.0, 70.0, GuessStep.OPENED)
+    assert 1 <= asking.opened <= AIM_BURST + 1, "what came to nothing does not count"
