@@ -16,11 +16,20 @@ need_debian_packages() {
     [ "$(id -u)" -eq 0 ] || die "missing $*; run: sudo apt-get install $*"
     say "installing $* (apt-get)"
     export DEBIAN_FRONTEND=noninteractive
+    # Programs for us, not services of this machine: deb-systemd-invoke asks this script first.
+    policy=/usr/sbin/policy-rc.d
+    [ -e "$policy" ] && policy=/dev/null
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    [ "$policy" = /dev/null ] || chmod 755 "$policy"
+    failed=
     {
         apt-get -qq install --yes --no-install-recommends "$@" ||
             # A machine that never asked, or long ago, knows no or only outdated package files.
             { apt-get -qq update && apt-get -qq install --yes --no-install-recommends "$@"; }
-    } </dev/null >&2 || die "apt-get could not install $*; see above"
+    } </dev/null >&2 || failed=yes
+    [ "$policy" = /dev/null ] || rm -f "$policy"
+    [ -z "$failed" ] || die "apt-get could not install $*; see above"
+    case " $* " in *" nginx-light "*) systemctl disable nginx >/dev/null 2>&1 || : ;; esac
 }
 
 # add_missing PACKAGE TEST...: notes PACKAGE in $missing unless the command TEST succeeds.
