@@ -124,6 +124,7 @@ class SupernodeWatch:
         self._set_endpoints = set_endpoints
         self._is_served = False
         self._unreached_since = 0.0
+        self._told: list[Endpoint] | None = None
         self._told_at = -REMINDER_INTERVAL
         self._wake = trio.Event()
 
@@ -146,13 +147,11 @@ class SupernodeWatch:
     async def run(self) -> None:
         """Run until cancelled."""
         self._unreached_since = trio.current_time()
-        told: list[Endpoint] | None = None
         while True:
-            if not (self._is_served and told):
-                found = await self._resolve()
-                if found != told:
-                    self._set_endpoints(self._number, found)
-                    told = found
+            if not (self._is_served and self._told):
+                found = await self._resolve_or_complain()
+                if found != self._told:
+                    self._report(found)
                 elif found and self._is_out_of_reach():
                     self._tell(f"supernode {self.target} does not answer")
             self._wake = trio.Event()
@@ -161,6 +160,27 @@ class SupernodeWatch:
 
     def _is_out_of_reach(self) -> bool:
         return not self._is_served and trio.current_time() - self._unreached_since > PATIENCE
+
+    def _report(self, found: list[Endpoint]) -> None:
+        self._told = found
+        self._set_endpoints(self._number, found)
+
+    async def _resolve_or_complain(self) -> list[Endpoint]:
+        """Resolve; a resolver that says nothing for long leads nowhere meanwhile.
+
+        Where nothing but a proxy passes, it may ask servers for 30 s that it does not reach.
+        """
+        async with trio.open_nursery() as nursery:
+
+            async def complain() -> None:
+                await trio.sleep(PATIENCE)
+                if self._told is None:
+                    self._report([])
+
+            nursery.start_soon(complain)
+            found = await self._resolve()
+            nursery.cancel_scope.cancel()
+        return found
 
     async def _resolve(self) -> list[Endpoint]:
         """Return the endpoints; those on the port of the web, which is often open, come last."""

@@ -11,6 +11,7 @@ import trio.testing
 from mesh import events
 from mesh.addresses import Endpoint
 from mesh.cli.supernodes import (
+    PATIENCE,
     REMINDER_INTERVAL,
     SupernodeTarget,
     SupernodeWatch,
@@ -131,26 +132,32 @@ def test_a_name_that_does_not_resolve_is_told_at_once_and_tried_on(
     assert told == []
 
 
+@pytest.mark.parametrize("delay", [0.0, 4.0])  # at once, or in vain: both are no answer
 def test_that_a_name_leads_nowhere_is_told_once_and_so_is_where_it_leads_then(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, delay: float
 ) -> None:
-    told: list[list[Endpoint]] = []
+    told: list[tuple[float, list[Endpoint]]] = []
 
     async def resolve(place: HostPort) -> list[Endpoint]:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(delay)
         if trio.current_time() - started_at < 10.0:
             raise OSError(-2, "Name or service not known")
         return [Endpoint("192.0.2.1", place.port)]
+
+    def tell(_number: int, endpoints: list[Endpoint]) -> None:
+        told.append((trio.current_time() - started_at, endpoints))
 
     async def scene() -> None:
         nonlocal started_at
         started_at = trio.current_time()
         target = SupernodeTarget((HostPort("late.example", 1),), "", "", is_kept=False)
-        watch = SupernodeWatch(0, target, lambda _number, endpoints: told.append(endpoints))
-        with trio.move_on_after(20.0):
-            await watch.run()
+        with trio.move_on_after(30.0):
+            await SupernodeWatch(0, target, tell).run()
 
     started_at = 0.0
     monkeypatch.setattr("mesh.cli.supernodes.resolve", resolve)
     trio.run(scene, clock=trio.testing.MockClock(autojump_threshold=0.02))
-    assert told == [[], [Endpoint("192.0.2.1", 1)]]
+    [(first_at, first), (then_at, then)] = told
+    assert (first, then) == ([], [Endpoint("192.0.2.1", 1)])
+    assert first_at <= PATIENCE + 0.1
+    assert 10.0 <= then_at < 20.0

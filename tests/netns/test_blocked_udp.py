@@ -69,6 +69,7 @@ class Scene:
 
     supernode: Supernode
     web: str
+    web_host: Host
     files: Certificate
     alice: Edge
     router: Home
@@ -89,7 +90,7 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     alice = Edge(lab.public_host("alice", internet), "blocked", "--supernode", supernode.endpoint)
     alice.join()
     router = lab.home("router", internet)
-    return Scene(supernode, web_address, files, alice, router, lab.home_host("bob", router))
+    return Scene(supernode, web_address, web, files, alice, router, lab.home_host("bob", router))
 
 
 def start_web(host: Host, folder: Path, nginx: str) -> None:
@@ -184,9 +185,16 @@ def test_a_supernode_that_crashed_is_found_again_without_udp(scene: Scene) -> No
 
 def test_an_http_proxy_alone_is_enough(scene: Scene) -> None:
     proxy = f"http://{scene.web}:8888"
-    with joined(
-        scene, f"ip daddr {scene.web} tcp dport 8888 accept", "drop", https_proxy=proxy
-    ) as bob:
+    # Nobody but the proxy can resolve names.
+    for host, name, text in (
+        (scene.web_host, "hosts", f"{address_of(scene.supernode.host)} vpn.example\n"),
+        (scene.bob, "resolv.conf", "nameserver 127.0.0.1\n"),
+    ):
+        (host.files / name).write_text(text)
+        host.run("mount", "--bind", str(host.files / name), f"/etc/{name}")
+    only_the_proxy = f"ip daddr {scene.web} tcp dport 8888 accept"
+    arguments = ("--supernode", "vpn.example:7777")
+    with joined(scene, only_the_proxy, "drop", arguments=arguments, https_proxy=proxy) as bob:
         assert reached(bob)[0] == "tcp"
         assert transport_at(scene, bob) == "tcp"
 
