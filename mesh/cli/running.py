@@ -16,9 +16,9 @@ from mesh import events
 from mesh.addresses import Endpoint
 from mesh.cli.announce import joined_line, print_invite_code, print_line
 from mesh.cli.dispatch import Dispatcher, Surroundings
-from mesh.cli.embedded import embedded_host_ports, is_told_to_others, places_for_others
+from mesh.cli.embedded import embedded_host_ports, is_told_to_others
 from mesh.cli.extra_sockets import ExtraSockets
-from mesh.cli.invite import Invite, format_invite
+from mesh.cli.known_supernodes import KnownSupernodes
 from mesh.cli.membership import Membership
 from mesh.cli.overlay import Overlay, clash_warning, networks_of
 from mesh.cli.progress import JoinFailed, JoinProgress
@@ -26,7 +26,7 @@ from mesh.cli.reports import describe
 from mesh.cli.settings import JoinSettings
 from mesh.cli.streams import Need, has_udp, stream_keepers
 from mesh.cli.supernodes import SupernodeTarget, SupernodeWatch
-from mesh.cli.values import HostPort, SupernodeAddress, format_supernode
+from mesh.cli.values import HostPort
 from mesh.core.config import EdgeConfig
 from mesh.core.edge import EdgeEngine
 from mesh.datapath.vnet import encode_vnet_plain
@@ -101,10 +101,7 @@ class RunningEdge:
         self._out = out
         self._stop = trio.CancelScope()
         self._is_announced = False
-        self._fingerprints = {
-            number: target.fingerprint for number, target in enumerate(plan.targets)
-        }
-        self._host_ports = {number: target.host_ports for number, target in enumerate(plan.targets)}
+        self._known = KnownSupernodes(plan.targets, plan.membership)
         self._names = [f"supernode {target}" for target in plan.targets]
         self._log_limit = LogLimit()
         self._mapper = self._make_mapper()
@@ -140,7 +137,7 @@ class RunningEdge:
             started_at=trio.current_time(),
             drops=self._driver.counters.drops,
             invite=self.invite,
-            supernodes=self._supernodes,
+            supernodes=self._known.named,
             mapped=self._mapped_views,
             stop=self._stop.cancel,
         )
@@ -177,57 +174,9 @@ class RunningEdge:
         """Return the invite to this community: the primary supernode first, then the others.
 
         Raises:
-            MeshError: the supernode's key is not known yet.
+            MeshError: the supernode's key is not known yet, or it is of no use to others.
         """
-        primary = self._engine.primary_supernode
-        fingerprint = self._fingerprints[primary]
-        if not fingerprint:
-            raise MeshError("no supernode has answered yet, so there is no invite; try again later")
-        membership = self._plan.membership
-        host_ports = self._host_ports[primary]
-        told = places_for_others(host_ports)
-        if self._plan.hosted_port:
-            told = (*told[:1], *self._mapped_places(), *told[1:])
-        if not told:
-            raise MeshError(
-                f"no invite: the supernode is known here as {host_ports[0]} only, which means"
-                " nothing elsewhere; join with --supernode and an address that others can reach"
-            )
-        return format_invite(
-            Invite(
-                host_ports=told,
-                community=membership.keys.name,
-                fingerprint=fingerprint,
-                spares=self._spares(primary),
-                ways=self._plan.targets[primary].ways,
-                is_open=membership.secret is None,
-                secret=membership.secret,
-            )
-        )
-
-    def _spares(self, primary: int) -> tuple[SupernodeAddress, ...]:
-        """Return the other supernodes that others can reach and whose keys are known."""
-        found = []
-        for number, target in enumerate(self._plan.targets):
-            told = places_for_others(self._host_ports[number])
-            fingerprint = self._fingerprints[number]
-            if number != primary and told and fingerprint:
-                found.append(SupernodeAddress(told, fingerprint, target.ways, target.has_udp))
-        return tuple(found)
-
-    def _supernodes(self) -> list[str]:
-        """Return our supernodes as ``--supernode`` takes them, with the keys that are known."""
-        return [
-            format_supernode(
-                SupernodeAddress(
-                    self._host_ports[number],
-                    self._fingerprints[number],
-                    target.ways,
-                    target.has_udp,
-                )
-            )
-            for number, target in enumerate(self._plan.targets)
-        ]
+        return self._known.invite(self._engine.primary_supernode, self._mapped_places())
 
     # Events
 
@@ -240,7 +189,7 @@ class RunningEdge:
             case events.Registered():
                 await self._handle_registered(event)
             case events.SupernodeSeen():
-                self._fingerprints[event.supernode] = event.fingerprint
+                self._known.fingerprints[event.supernode] = event.fingerprint
                 self._keep_pin(event.supernode)
             case events.SocketsWanted():
                 await self._extra_sockets.open(event)
@@ -267,7 +216,7 @@ class RunningEdge:
             _log.log(line.level, "%s%s", line.text, more)
 
     def _keep_pin(self, supernode: int) -> None:
-        target, fingerprint = self._plan.targets[supernode], self._fingerprints[supernode]
+        target, fingerprint = self._plan.targets[supernode], self._known.fingerprints[supernode]
         if target.is_kept and self._state.pinned(str(target)) != fingerprint:
             self._state.pin(str(target), fingerprint)
 
@@ -385,7 +334,7 @@ class RunningEdge:
         self._driver.step(lambda now: self._tell_networks(candidates, overlays, now))
         if self._plan.hosted_port:
             host_ports = embedded_host_ports(local, self._plan.hosted_port)
-            self._host_ports[0] = host_ports
+            self._known.host_ports[0] = host_ports
             self._watches[0].target = dataclasses.replace(
                 self._plan.targets[0], host_ports=host_ports
             )
