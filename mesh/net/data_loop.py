@@ -146,8 +146,8 @@ class DataLoop:
         now = trio.current_time()
         for alarm in self._alarms:
             if alarm.deadline <= now:
-                self._ring(alarm)
-                break  # it may have changed the table; the next turn finds the others
+                self._ring_due(now)
+                break  # it has gone through all of them, and may have changed the table
         for _ in range(len(self._soon)):  # what comes up meanwhile lets the data path go first
             self._soon.popleft()()
 
@@ -156,6 +156,12 @@ class DataLoop:
         for alarm in self._alarms:
             deadline = min(deadline, alarm.deadline)
         return min(max(0.0, deadline - trio.current_time()), _MAX_WAIT)
+
+    def _ring_due(self, now: float) -> None:
+        """Ring every alarm that is due, so that none waits for one that always is."""
+        for alarm in tuple(self._alarms):
+            if alarm in self._alarms and alarm.deadline <= now:
+                self._ring(alarm)
 
     def _ring(self, alarm: Alarm) -> None:
         try:

@@ -43,8 +43,9 @@ BYTES_PER_WAKEUP: Final = 256 * 1024
 """Bytes read of one source before all others, timers included, get their turn: 32 super-frames, or
 reads full of joined datagrams, would take 5 ms, and so long a ping would wait."""
 
-STREAM_READS_PER_WAKEUP: Final = 4
-"""Reads of one stream: each takes up to 64 KiB through TLS and WebSocket, whatever comes of it."""
+STREAM_READS_PER_TURN: Final = 4
+"""Reads of all streams before everything else has its turn: each takes up to 64 KiB through TLS and
+WebSocket, 10 ms at worst."""
 
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that ``on_event`` has at the end for what is still to be reported."""
@@ -105,6 +106,7 @@ class Driver:
         self._on_event = on_event
         self._store_first = store_first
         self._data_loop: DataLoop | None = None
+        self._stream_turns = trio.Semaphore(STREAM_READS_PER_TURN)
         self._log_limit = LogLimit()
         self._failure: MeshError | None = None
         self._running = trio.CancelScope()
@@ -197,9 +199,18 @@ class Driver:
             self.step(lambda now: self._engine.socket_closed(port.socket_id, now))
 
     async def _read_stream(self, port: Port, read: Callable[[int], int]) -> None:
+        turns = self._stream_turns
         while True:
             await port.wait_readable()
-            read(STREAM_READS_PER_WAKEUP)
+            try:
+                turns.acquire_nowait()
+            except trio.WouldBlock:
+                await turns.acquire()
+            try:
+                read(1)
+                await trio.lowlevel.checkpoint()  # the turn ends when all others have had theirs
+            finally:
+                turns.release()
 
     async def _read_tap(self, tap: Tap) -> None:
         if self._frame_engine is not None:
@@ -279,7 +290,7 @@ class Driver:
                 count_error(self.counters.receive_errors, error)
                 continue
             if batch is None:
-                if not reads and isinstance(port, UdpPort) and port.hears_icmp:
+                if isinstance(port, UdpPort) and port.hears_icmp and (not reads or port.has_errors):
                     self._take_unreachable(port)  # what else made it readable?
                 return reads
             self.counters.datagram_batches_received += 1

@@ -64,13 +64,14 @@ class UdpPort:
             refusal on that is not about the size of the datagrams.
         has_gro: whether they arrive in one (UDP_GRO).
         hears_icmp: whether `hear_icmp` was called.
+        has_errors: whether a call has failed by what `take_unreachable` has not returned yet.
     """
 
     def __init__(self, bound: socket.socket, socket_id: SocketId, *, offload: bool = False) -> None:
         """Wrap a bound, non-blocking datagram socket and own it from now on."""
         self.has_gso = offload and _has_gso(bound)
         self.has_gro = offload and _turn_gro_on(bound)
-        self.hears_icmp = False
+        self.hears_icmp = self.has_errors = False
         self.socket_id = socket_id
         self._socket = bound
         self._is_ipv6 = bound.family == socket.AF_INET6
@@ -109,6 +110,7 @@ class UdpPort:
             return None
         except OSError:
             if self.hears_icmp:
+                self.has_errors = True
                 return None  # it is in the queue as well
             raise
         segment_bytes = length
@@ -128,6 +130,7 @@ class UdpPort:
 
     def take_unreachable(self) -> list[Unreachable]:
         """Return what ICMP says of earlier sends; nobody has authenticated it."""
+        self.has_errors = False
         return take_errors_untrusted(self._socket)
 
     def send(self, batch: OutgoingDatagrams) -> None:
@@ -145,6 +148,7 @@ class UdpPort:
         except OSError:
             if not self.hears_icmp:
                 raise
+            self.has_errors = True
             self._send_again(batch)
 
     def _send_again(self, batch: OutgoingDatagrams) -> None:

@@ -196,6 +196,20 @@ def test_an_alarm_that_always_rings_starves_nobody(pipe: tuple[int, int]) -> Non
     assert run(scene)
 
 
+def test_an_alarm_that_always_rings_does_not_silence_another_one() -> None:
+    async def scene(loop: DataLoop) -> None:
+        rung = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await wait_all_tasks_blocked()
+            nursery.start_soon(loop.keep, Alarm(lambda: None, -math.inf))
+            await trio.sleep(0.001)
+            nursery.start_soon(loop.keep, Alarm(rung.set, trio.current_time()))
+            await rung.wait()
+            nursery.cancel_scope.cancel()
+
+    run(scene)
+
+
 def test_an_error_of_an_alarm_is_raised_by_its_task() -> None:
     async def scene(loop: DataLoop) -> None:
         def ring() -> None:

@@ -15,7 +15,7 @@ from mesh.errors import ConfigError, StateError
 from mesh.events import Event, LeaseGranted, PeerDown, PeerUp
 from mesh.net.bursts import READS_PER_WAKEUP
 from mesh.net.data_loop import DataLoop
-from mesh.net.driver import Driver, OnEvent
+from mesh.net.driver import STREAM_READS_PER_TURN, Driver, OnEvent
 from mesh.net.port import PortClosed
 from mesh.net.udp import UdpPort, open_udp
 
@@ -188,6 +188,72 @@ def test_the_engine_is_told_of_a_port_that_came_to_its_end(run: Run) -> None:
             assert ending.fileno() == -1
 
     run(main)
+
+
+class FloodedStream:
+    """A stream that always has something to be read."""
+
+    def __init__(self, number: SocketId, reads: list[SocketId]) -> None:
+        self.socket_id = number
+        self._reads = reads
+        self._is_closed = False
+
+    async def wait_readable(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._is_closed:
+            raise trio.ClosedResourceError
+
+    def receive_into(self, buffer: memoryview) -> ReceivedDatagrams | None:
+        self._reads.append(self.socket_id)
+        return ReceivedDatagrams(buffer[:1], 1, Endpoint("192.0.2.1", 0), self.socket_id)
+
+    def send(self, batch: OutgoingDatagrams) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._is_closed = True
+
+
+def test_many_streams_have_few_reads_before_others_get_their_turn(run: Run) -> None:
+    async def main() -> None:
+        reads: list[SocketId] = []
+        per_turn = []
+        async with running(ScriptedEngine()) as (driver, _):
+            for number in range(2000, 2040):
+                driver.add_port(FloodedStream(number, reads))
+            for _ in range(100):
+                before = len(reads)
+                await trio.lowlevel.checkpoint()
+                per_turn.append(len(reads) - before)
+        assert max(per_turn) <= STREAM_READS_PER_TURN
+        assert {*reads} == {*range(2000, 2040)}
+
+    run(main)
+
+
+@pytest.mark.parametrize(("has_errors", "expected"), [(True, 1), (False, 0)])
+def test_icmp_is_heard_although_there_are_datagrams_too(
+    monkeypatch: pytest.MonkeyPatch, *, has_errors: bool, expected: int
+) -> None:
+    class BusyPort(UdpPort):
+        def receive_into(self, buffer: memoryview) -> ReceivedDatagrams | None:
+            if engine.received:
+                self.has_errors = has_errors
+                return None
+            return ReceivedDatagrams(buffer[:1], 1, Endpoint("192.0.2.1", 9), 9)
+
+    async def main() -> None:
+        port.hears_icmp = True
+        assert driver._receive_datagrams(port, memoryview(bytearray(1)), 32) == 1
+
+    engine = ScriptedEngine()
+    taken = []
+    with open_udp(socket.AF_INET, "127.0.0.1") as bound:
+        port = BusyPort(bound._socket, 9)
+        driver = Driver(engine, {9: port})
+        monkeypatch.setattr(driver, "_take_unreachable", taken.append)
+        trio.run(main)
+    assert taken == [port] * expected
 
 
 def test_a_burst_larger_than_one_wake_up_is_answered_completely_and_in_order(run: Run) -> None:
