@@ -52,6 +52,7 @@ from supernode.streams import (
     StreamHost,
     StreamServer,
     StreamSettings,
+    allow_descriptors,
     listen,
     listen_beside,
     server_tls_context,
@@ -157,6 +158,7 @@ class SupernodeServer:
             tls=tls,
             trusted_proxies=tuple(map(parse_trusted_proxy, config.trust_proxy)),
         )
+        allow_descriptors(limits.max_streams)
         self._streams = StreamServer(self._stream_host(), settings)
         if config.takes_tcp:
             self._listening += listen_beside(self.endpoints)

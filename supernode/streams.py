@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import resource
 import socket
 import ssl
 from collections import Counter
@@ -38,6 +39,7 @@ OPENING_TIMEOUT: Final = 10.0  # s; for all handshakes below the first datagram
 GUEST_TIMEOUT: Final = 15.0  # s; for registering, and for moving to another stream
 
 _BACKLOG: Final = 128
+_OTHER_DESCRIPTORS: Final = 256
 _RESPITE: Final = 0.2  # s; before accepting again when there are no file descriptors left
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -271,6 +273,16 @@ def server_tls_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise ConfigError("--tls-cert", "", f"{certificate} and its key: {reason}") from error
     return context
+
+
+def allow_descriptors(streams: int) -> None:
+    """Have the kernel grant files for so many streams as far as it does; often it begins at 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = streams + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen_beside(udp: Sequence[Endpoint]) -> list[socket.socket]:

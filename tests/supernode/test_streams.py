@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -209,6 +210,21 @@ def test_who_says_nothing_is_closed_and_so_is_who_registers_nothing(
         edge.socket.close()
 
     serve(config(tmp_path), test)
+
+
+def test_as_many_files_as_streams_are_asked_of_the_kernel(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1] if before[1] != resource.RLIM_INFINITY else 1 << 20
+
+    async def test(_: SupernodeServer) -> None:
+        granted = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert granted == (min(700 + 256, hard), before[1])
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(500, hard), before[1]))
+        serve(config(tmp_path, limits=SupernodeLimits(max_streams=700)), test)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_there_is_a_cap_on_all_streams(tmp_path: Path) -> None:
