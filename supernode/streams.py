@@ -276,7 +276,7 @@ def server_tls_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
 
 
 def allow_descriptors(streams: int) -> None:
-    """Have the kernel grant files for so many streams as far as it does; often it begins at 1024."""
+    """Have the kernel grant files for so many streams as far as it does; it begins at 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = streams + _OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
