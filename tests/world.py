@@ -97,6 +97,7 @@ class World(Topology):
         address: str = "",
         address_mode: AddressMode = AddressMode.AUTO,
         has_aes: bool = True,
+        has_uso: bool = True,
     ) -> VirtualEdge:
         """Add an edge, on a machine of its own unless ``host`` is given, and start it."""
         identity = identity or Identity.generate(self.entropy_for(f"identity of {name}"))
@@ -117,6 +118,7 @@ class World(Topology):
             subnets=tuple(str(subnet) for subnet in keys.subnet_proposals()),
             supernodes=tuple(SupernodeConfig(str(each.endpoint)) for each in supernodes),
             has_aes=has_aes,
+            has_uso=has_uso,
         )
         host = host or self.add_host(name, behind, ipv6=ipv6, conditions=conditions)
         offset = self.dice.uniform(0, HOUR) if clock_offset is None else clock_offset

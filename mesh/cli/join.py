@@ -27,7 +27,7 @@ from mesh.net.lan import find_supernodes
 from mesh.net.link import configure_link, local_networks
 from mesh.net.paths import control_path, default_runtime_dir, default_state_dir, quoted
 from mesh.net.state import StateDir
-from mesh.net.tap import open_tap
+from mesh.net.tap import Tap, open_tap
 from mesh.net.udp import open_udp_pair
 from mesh.wire.messages import AddressMode
 
@@ -72,7 +72,7 @@ async def join(settings: JoinSettings, out: TextIO) -> None:
             sockets = open_udp_pair(settings.port, offload=settings.offload)
             for port in sockets.values():
                 held.enter_context(port)
-            plan = await _plan(settings, state, identity, tap.index, nursery)
+            plan = await _plan(settings, state, identity, tap, nursery)
             for warning in (*settings.warnings, *state.warnings):
                 _log.warning("%s", warning)
             runtime_dir = settings.runtime_dir or default_runtime_dir(PROGRAM)
@@ -85,12 +85,12 @@ async def _plan(
     settings: JoinSettings,
     state: StateDir,
     identity: Identity,
-    tap_index: int,
+    tap: Tap,
     nursery: trio.Nursery,
 ) -> Plan:
     """Find keys and supernodes; an embedded one is started in ``nursery``."""
     membership = await find_membership(settings, state)
-    local = await local_networks((tap_index,))
+    local = await local_networks((tap.index,))
     targets = await _known_supernodes(settings, state, membership)
     hosted_port = 0
     if not targets:
@@ -107,6 +107,7 @@ async def _plan(
         subnets=order_proposals(membership.keys.subnet_proposals(), networks_of(local)),
         last_address=state.last_address(settings.community),
         epoch=state.next_epoch(int(time.time())),
+        has_uso=tap.has_uso,
     )
     return Plan(settings, membership, config, targets, hosted_port)
 
@@ -140,6 +141,7 @@ def edge_config(
     subnets: Sequence[object],
     last_address: str,
     epoch: int,
+    has_uso: bool,
 ) -> EdgeConfig:
     """Return what the engine has to be told.
 
@@ -151,6 +153,7 @@ def edge_config(
         subnets: proposals for the community's subnet, preferred first.
         last_address: the lease of an earlier run (CIDR) or "".
         epoch: greater than at any earlier start.
+        has_uso: whether the TAP takes super-frames of UDP.
     """
     modes = {"auto": AddressMode.AUTO, "none": AddressMode.NONE}
     addresses = {"auto": last_address, "none": ""}
@@ -170,6 +173,7 @@ def edge_config(
         supernodes=tuple(SupernodeConfig(str(one), one.fingerprint) for one in targets),
         has_aes=has_aes_instructions(),
         advertise=settings.advertise,
+        has_uso=has_uso,
     )
 
 

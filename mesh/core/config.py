@@ -38,6 +38,7 @@ class EdgeConfig:
         supernodes: where to register.
         has_aes: whether this CPU has AES instructions.
         advertise: endpoints known to reach this edge.
+        has_uso: whether the TAP takes super-frames of UDP.
     """
 
     identity: Identity
@@ -55,6 +56,7 @@ class EdgeConfig:
     supernodes: tuple[SupernodeConfig, ...] = ()
     has_aes: bool = True
     advertise: tuple[Endpoint, ...] = ()
+    has_uso: bool = False
 
     @property
     def max_frame_bytes(self) -> int:

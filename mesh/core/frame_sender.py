@@ -6,6 +6,7 @@ from mesh.constants import (
     BASE_DATAGRAM_BYTES,
     FRAGMENT_HEADER_BYTES,
     INNER_HEADER_BYTES,
+    MAX_FRAME_BYTES,
     RELAY_HEADER_BYTES,
     TAG_BYTES,
     TRANSPORT_HEADER_BYTES,
@@ -16,7 +17,8 @@ from mesh.crypto.session import Session
 from mesh.datapath.arena import CHUNK_BYTES
 from mesh.datapath.fragment import Csum, cut
 from mesh.datapath.segment import reopened_layout, segment_payload_bytes, split, splittable_layout
-from mesh.datapath.vnet import GSO_NONE, VIRTIO_NET_HEADER_BYTES, VnetFields
+from mesh.datapath.udp_segment import split_udp, udp_super_layout
+from mesh.datapath.vnet import GSO_NONE, GSO_UDP_L4, VIRTIO_NET_HEADER_BYTES, VnetFields
 from mesh.engine import Buffer
 from mesh.events import DropReason
 from mesh.wire.inner import PLAIN_FRAME_HEADER, encode_fragment_header, encode_frame_header
@@ -86,6 +88,9 @@ class FrameSender:
     ) -> None:  # Hot path: once per super-frame.
         """Split TCP into segments that fit, anything else into fragments."""
         frame = read[VIRTIO_NET_HEADER_BYTES:]
+        if fields[1] == GSO_UDP_L4:
+            self._send_datagrams(session, read, fields, vias)
+            return
         layout = splittable_layout(frame, fields) or reopened_layout(frame, fields)
         if layout is None:
             if fields[1] == GSO_NONE:
@@ -107,6 +112,32 @@ class FrameSender:
         self.sent_bytes += frames_bytes
         plaintexts = split(read, layout, payload_bytes)
         self._seal_run(session, plaintexts, frames_bytes, layout.payload + payload_bytes, vias)
+
+    def _send_datagrams(
+        self, session: Session, read: memoryview, fields: VnetFields, vias: tuple[Via, ...]
+    ) -> None:  # Hot path: once per super-frame.
+        """Split a super-frame of UDP; its datagrams are what they are, and may need pieces."""
+        payload_bytes = fields[3]
+        layout = udp_super_layout(read[VIRTIO_NET_HEADER_BYTES:], fields)
+        if layout is None:
+            self._context.drop(DropReason.MALFORMED)
+            return
+        frame_bytes = layout.payload + payload_bytes
+        sum_bytes = len(read) - VIRTIO_NET_HEADER_BYTES - layout.payload
+        count = -(-sum_bytes // payload_bytes)
+        frames_bytes = count * layout.payload + sum_bytes
+        overhead_bytes = count * (OVERHEAD_BYTES + RELAY_HEADER_BYTES)
+        if frame_bytes > MAX_FRAME_BYTES or frames_bytes + overhead_bytes > CHUNK_BYTES:
+            self._context.drop(DropReason.FRAME_SIZE)
+            return
+        plaintexts = split_udp(read, layout, payload_bytes)
+        if frame_bytes <= self.frame_bytes_max:
+            self.sent_frames += count
+            self.sent_bytes += frames_bytes
+            self._seal_run(session, plaintexts, frames_bytes, frame_bytes, vias)
+            return
+        for plaintext in plaintexts:
+            self._send_pieces(session, plaintext[INNER_HEADER_BYTES:], fields[4:6], vias)
 
     def _seal_run(
         self,

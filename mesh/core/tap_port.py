@@ -11,6 +11,8 @@ from mesh.core.switch import Switch
 from mesh.datapath.arena import Arena
 from mesh.datapath.coalesce import join
 from mesh.datapath.fragment import Csum
+from mesh.datapath.tcp_layout import TCP_CHECKSUM_OFFSET
+from mesh.datapath.udp_segment import join_udp
 from mesh.datapath.vnet import (
     GSO_NONE,
     VIRTIO_NET_HEADER_BYTES,
@@ -34,6 +36,7 @@ class TapPort:
         self._peers = peers
         self._mac = context.config.mac
         self._no_relay = context.config.no_relay
+        self._has_uso = context.config.has_uso
         self._max_frame_bytes = context.config.max_frame_bytes
         self._max_read_bytes = VIRTIO_NET_HEADER_BYTES + self._max_frame_bytes
         self._arena = Arena()
@@ -102,7 +105,10 @@ class TapPort:
                 continue
             joined = None
             if csum_start and len(frame) <= self._max_frame_bytes:
-                joined = join(plaintexts, number)
+                if csum_offset == TCP_CHECKSUM_OFFSET:
+                    joined = join(plaintexts, number)
+                elif self._has_uso:
+                    joined = join_udp(plaintexts, number)
             if joined is None:
                 self.deliver(peer, frame, (csum_start, csum_offset), now)
                 number += 1

@@ -6,7 +6,7 @@ frame's length.
 """
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mesh.wire.datagram import Buffer
 from mesh.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, VLAN_TPIDS
@@ -30,6 +30,17 @@ _MAX_EXTENSIONS = 8
 # Hop-by-hop, routing and destination options: next header and length in units of 8 bytes (RFC
 # 8200). Not the fragment header: there is no telling what lies behind it.
 _EXTENSIONS = frozenset({0, 43, 60})
+
+
+class IpLayout(Protocol):
+    """What the layouts of TCP and UDP have in common; see `TcpLayout`."""
+
+    @property
+    def network(self) -> int: ...  # noqa: D102
+    @property
+    def transport(self) -> int: ...  # noqa: D102
+    @property
+    def is_ipv4(self) -> bool: ...  # noqa: D102
 
 
 class TcpLayout(NamedTuple):
@@ -59,31 +70,41 @@ def tcp_layout(frame: Buffer) -> TcpLayout | None:
     not the frame's (a frame that was padded, for one).
     """
     # Hot path: once per super-frame and once per run of segments.
-    network = 14
     length = len(frame)
-    (kind,) = _WORD.unpack_from(frame, 12)
-    while kind in VLAN_TPIDS:
-        if network > 14 + 4 * _MAX_VLAN_TAGS or network + 4 > length:
-            return None
-        (kind,) = _WORD.unpack_from(frame, network + 2)
-        network += 4
-    if kind == ETHERTYPE_IPV4:
-        transport, is_atomic = _behind_ipv4(frame, network, length)
-    elif kind == ETHERTYPE_IPV6:
-        transport, is_atomic = _behind_ipv6(frame, network, length), True
-    else:
-        return None
+    network, transport, is_ipv4, is_atomic = network_layer(frame, IPPROTO_TCP)
     if not transport or transport + _TCP_MIN_BYTES > length:
         return None
     payload = transport + (frame[transport + 12] >> 4) * 4
     if not transport + _TCP_MIN_BYTES <= payload <= length:
         return None
     flags = frame[transport + TCP_FLAGS_OFFSET]
-    return TcpLayout(network, transport, payload, kind == ETHERTYPE_IPV4, is_atomic, flags)
+    return TcpLayout(network, transport, payload, is_ipv4, is_atomic, flags)
 
 
-def _behind_ipv4(frame: Buffer, network: int, length: int) -> tuple[int, bool]:
-    """Return where TCP starts, 0 where it does not, and whether the packet is atomic."""
+def network_layer(frame: Buffer, protocol: int) -> tuple[int, int, bool, bool]:
+    """Return where IP and what it carries start, the latter 0 for anything but ``protocol``.
+
+    And whether it is IPv4, and whether the packet is atomic; see `TcpLayout`.
+    """
+    # Hot path.
+    network = 14
+    length = len(frame)
+    (kind,) = _WORD.unpack_from(frame, 12)
+    while kind in VLAN_TPIDS:
+        if network > 14 + 4 * _MAX_VLAN_TAGS or network + 4 > length:
+            return network, 0, False, False
+        (kind,) = _WORD.unpack_from(frame, network + 2)
+        network += 4
+    if kind == ETHERTYPE_IPV4:
+        transport, is_atomic = _behind_ipv4(frame, network, length, protocol)
+        return network, transport, True, is_atomic
+    if kind == ETHERTYPE_IPV6:
+        return network, _behind_ipv6(frame, network, length, protocol), False, True
+    return network, 0, False, False
+
+
+def _behind_ipv4(frame: Buffer, network: int, length: int, protocol: int) -> tuple[int, bool]:
+    """Return where the payload starts, 0 for another protocol, and whether the packet is atomic."""
     if network + _IPV4_MIN_BYTES > length or frame[network] >> 4 != 4:
         return 0, False
     header_bytes = (frame[network] & 15) * 4
@@ -91,7 +112,7 @@ def _behind_ipv4(frame: Buffer, network: int, length: int) -> tuple[int, bool]:
     (fragment,) = _WORD.unpack_from(frame, network + 6)
     if (
         header_bytes < _IPV4_MIN_BYTES
-        or frame[network + 9] != IPPROTO_TCP
+        or frame[network + 9] != protocol
         or total != length - network
         or fragment & ~_IPV4_DONT_FRAGMENT
     ):
@@ -99,8 +120,8 @@ def _behind_ipv4(frame: Buffer, network: int, length: int) -> tuple[int, bool]:
     return network + header_bytes, fragment == _IPV4_DONT_FRAGMENT
 
 
-def _behind_ipv6(frame: Buffer, network: int, length: int) -> int:
-    """Return where TCP starts, 0 where it does not."""
+def _behind_ipv6(frame: Buffer, network: int, length: int, protocol: int) -> int:
+    """Return where the payload starts, 0 for another protocol."""
     offset = network + _IPV6_BYTES
     if offset > length or frame[network] >> 4 != 6:
         return 0
@@ -108,7 +129,7 @@ def _behind_ipv6(frame: Buffer, network: int, length: int) -> int:
         return 0
     kind = frame[network + 6]
     for _ in range(_MAX_EXTENSIONS):
-        if kind == IPPROTO_TCP:
+        if kind == protocol:
             return offset
         if kind not in _EXTENSIONS or offset + 8 > length:
             return 0
@@ -117,14 +138,17 @@ def _behind_ipv6(frame: Buffer, network: int, length: int) -> int:
     return 0
 
 
-def set_lengths(headers: bytearray, layout: TcpLayout, end: int) -> None:
+def set_lengths(
+    headers: bytearray, layout: IpLayout, end: int, checksum_offset: int = TCP_CHECKSUM_OFFSET
+) -> None:
     """Change the lengths in the headers of a packet, and the checksums that cover them.
 
     Args:
         headers: from the first byte of the frame to the end of the TCP header; changed in place.
-            The TCP checksum is a partial one: the sum over the pseudo header.
+            TCP's or UDP's checksum is a partial one: the sum over the pseudo header.
         layout: of the frame.
         end: where the packet is to end, at most 65535 behind the start of its IP header.
+        checksum_offset: of the partial checksum from the start of its header.
     """
     network, transport = layout.network, layout.transport
     if layout.is_ipv4:
@@ -136,7 +160,7 @@ def set_lengths(headers: bytearray, layout: TcpLayout, end: int) -> None:
         _WORD.pack_into(headers, network + 4, end - network - _IPV6_BYTES)
     # The pseudo header counts TCP's bytes. Changing the sum by the difference, instead of making it
     # anew, is right for every routing header as well. It is never 0: the protocol is in it.
-    at = transport + TCP_CHECKSUM_OFFSET
+    at = transport + checksum_offset
     (partial,) = _WORD.unpack_from(headers, at)
     _WORD.pack_into(headers, at, (partial + end - old_end - 1) % 0xFFFF + 1)
 
@@ -159,7 +183,7 @@ def reopen_checksum(frame: memoryview, layout: TcpLayout) -> bool:
     return True
 
 
-def set_ipv4_checksum(headers: bytearray, layout: TcpLayout) -> None:
+def set_ipv4_checksum(headers: bytearray, layout: IpLayout) -> None:
     """Write the IPv4 header's checksum (RFC 1071)."""
     at = layout.network + 10
     headers[at : at + 2] = b"\0\0"

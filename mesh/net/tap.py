@@ -32,8 +32,8 @@ _IFF_NO_PI: Final = 0x1000
 _IFF_VNET_HDR: Final = 0x4000
 _IFF_TUN_EXCL: Final = 0x8000
 _TUN_F_CSUM: Final = 0x01
-_TUN_F_TSO4: Final = 0x02
-_TUN_F_TSO6: Final = 0x04
+_TUN_F_TSO: Final = 0x02 | 0x04  # TSO4 and TSO6
+_TUN_F_USO: Final = 0x20 | 0x40  # USO4 and USO6, Linux 6.2; only together
 _VNET_HEADER_BYTES: Final = 10
 
 _IFREQ: Final = struct.Struct("=16sH22x")  # struct ifreq with ifr_flags, native byte order
@@ -48,11 +48,15 @@ class Tap:
         name: such as ``mesh0``.
         index: the kernel's interface index.
         has_offload: whether the kernel hands over super-frames and partial checksums.
+        has_uso: whether it hands over, and takes, super-frames of UDP as well.
     """
 
-    def __init__(self, fd: int, name: str, index: int, *, has_offload: bool = False) -> None:
+    def __init__(
+        self, fd: int, name: str, index: int, *, has_offload: bool = False, has_uso: bool = False
+    ) -> None:
         """Wrap an attached /dev/net/tun descriptor and own it from now on."""
         self.has_offload = has_offload
+        self.has_uso = has_uso
         self.name = name
         self.index = index
         self._fd = fd
@@ -175,27 +179,24 @@ def _open_named(name: str, *, offload: bool) -> Tap:
         except OSError as error:
             raise _refusal(error, name) from error
         fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("=i", _VNET_HEADER_BYTES))
-        has_offload = _set_offload(fd, wanted=offload)
-        return Tap(fd, name, socket.if_nametoindex(name), has_offload=has_offload)
+        has_uso = offload and _set_offload(fd, _TUN_F_CSUM | _TUN_F_TSO | _TUN_F_USO)
+        has_offload = has_uso or (offload and _set_offload(fd, _TUN_F_CSUM | _TUN_F_TSO))
+        if not has_offload:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
+        index = socket.if_nametoindex(name)
+        return Tap(fd, name, index, has_offload=has_offload, has_uso=has_uso)
     except BaseException:
         os.close(fd)
         raise
 
 
-def _set_offload(fd: int, *, wanted: bool) -> bool:
-    """Turn offloads on or off; return whether they are on.
-
-    Not USO: a UDP datagram, other than a TCP segment, cannot be cut anew to fit a path.
-    """
-    if wanted:
-        try:
-            fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6)
-        except OSError:
-            pass
-        else:
-            return True
-    fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
-    return False
+def _set_offload(fd: int, features: int) -> bool:
+    """Turn offloads on; return whether the kernel knows all of them."""
+    try:
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, features)
+    except OSError:
+        return False
+    return True
 
 
 def _open_device() -> int:

@@ -31,6 +31,7 @@ def config_for(**flags: object) -> EdgeConfig:
         subnets=["10.20.0.0/22"],
         last_address="10.20.0.9/22",
         epoch=7,
+        has_uso=True,
     )
 
 

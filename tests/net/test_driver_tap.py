@@ -3,6 +3,7 @@
 engine ── driver ── mesh0 ── kernel
 """
 
+import platform
 import socket
 import subprocess
 from collections.abc import Callable
@@ -191,7 +192,8 @@ def read_a_datagram(offload: bool) -> dict[str, Any]:  # noqa: FBT001 - crosses 
                     length = tap.read_into(buffer)
                     if bytes(buffer[22:24]) == b"\x08\x00":
                         break
-            return {"has_offload": tap.has_offload, "flags": buffer[0], "length": length}
+            found = {"has_offload": tap.has_offload, "has_uso": tap.has_uso}
+            return found | {"flags": buffer[0], "length": length}
 
     return DataLoop().run(main)
 
@@ -203,5 +205,7 @@ def test_partial_checksums_come_with_offloads_only(
 ) -> None:
     found = in_namespace(read_a_datagram, offload)
     assert found["has_offload"] is offload
+    kernel = tuple(map(int, platform.release().split(".")[:2]))
+    assert found["has_uso"] is (offload and kernel >= (6, 2))
     assert found["flags"] == (1 if offload else 0)
     assert found["length"] == 10 + 14 + 20 + 8 + 100

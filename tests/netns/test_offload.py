@@ -9,6 +9,8 @@
 """
 
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -64,6 +66,57 @@ def test_a_bulk_transfer_arrives_unchanged(
     for counts in dropped:
         del counts["no_path"]  # dora takes no direct ping, and her peers try now and then
     assert sum(map(Counter.total, dropped)) <= 2, dropped  # a late copy of a ping may be one
+
+
+BLAST = """
+import socket, struct, sys
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.connect((sys.argv[1], 5001))
+for size in (64, 1200, 1472):
+    for batch in range(20):
+        content = b"".join(
+            struct.pack(">HHH", size, batch, number).ljust(size, b"x") for number in range(20)
+        )
+        segment = struct.pack("=H", size)
+        out.sendmsg([content], [(socket.SOL_UDP, 103, segment)])  # UDP_SEGMENT
+    for number in range(20):
+        out.send(struct.pack(">HHH", size, 20, number).ljust(size, b"x"))
+"""
+
+GATHER = """
+import socket, struct, sys
+taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+taken.setsockopt(socket.SOL_SOCKET, 33, 1 << 23)  # SO_RCVBUFFORCE
+taken.bind((sys.argv[1], 5001))
+taken.settimeout(10)
+print("ready", flush=True)
+wanted = {(s, b, n) for s in (64, 1200, 1472) for b in range(21) for n in range(20)}
+while wanted:
+    data = taken.recv(65536)
+    mark = struct.unpack(">HHH", data[:6])
+    assert mark[0] == len(data) and data[6:] == b"x" * (len(data) - 6), data
+    wanted.discard(mark)
+print("all", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"), [("anna", "cleo"), ("anna", "bert"), ("bert", "anna")]
+)
+def test_batches_of_datagrams_arrive_as_they_were_sent(
+    edges: dict[str, Edge], source: str, destination: str
+) -> None:
+    to = edges[destination]
+    gather = to.host.popen(sys.executable, "-c", GATHER, to.ip, stdout=subprocess.PIPE)
+    assert gather.stdout is not None
+    try:
+        assert gather.stdout.readline() == "ready\n"
+        edges[source].host.run(sys.executable, "-c", BLAST, to.ip)
+        assert gather.stdout.readline() == "all\n"
+    finally:
+        gather.kill()
+        gather.wait()
+        gather.stdout.close()
 
 
 def test_status_says_whether_offloads_are_on(edges: dict[str, Edge]) -> None:

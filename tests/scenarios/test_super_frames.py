@@ -3,6 +3,7 @@
 import pytest
 
 from tests.datapath.tcp_frames import ACK, PSH, TcpFrame, frames_of, segments_of
+from tests.datapath.udp_frames import UdpFrame, datagrams_of, written
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_network import LinkConditions
 from tests.world import World
@@ -86,6 +87,68 @@ def test_segments_too_long_for_the_path_are_cut_to_it_not_fragmented(
     send(a, read)
     world.run_for(0.5)
     assert received(b) == expected(read, 1472 - 36 - 66)
+
+
+def udp_super_frame(source: VirtualEdge, to: VirtualEdge, size: int, count: int) -> bytearray:
+    read = UdpFrame((bytes(range(251)) * 260)[: size * count - 1]).read(size)
+    read[10:22] = to.mac + source.mac
+    return read
+
+
+def written_udp(edge: VirtualEdge) -> list[bytes]:
+    """What the edge's kernel has of UDP, checksums complete."""
+    return [
+        found
+        for _, header, frame in edge.driver.frames
+        for found in written(header + frame)
+        if frame[12:14] == b"\x08\x00" and frame[23] == 17
+    ]
+
+
+def expected_udp(read: bytearray, size: int) -> list[bytes]:
+    return [
+        bytes(read[10:22]) + one.build(is_partial=False)[12:]
+        for one in datagrams_of(UdpFrame(bytes(read[10 + 42 :])), size)
+    ]
+
+
+@pytest.mark.parametrize(("size", "count"), [(64, 60), (1200, 40), (1390, 40), (1472, 30)])
+def test_a_super_frame_of_udp_arrives_as_its_datagrams(
+    world: World, trio: list[VirtualEdge], size: int, count: int
+) -> None:
+    a, b, c = trio
+    read = udp_super_frame(a, b, size, count)
+    send(a, read)
+    world.run_for(0.5)
+    assert written_udp(b) == expected_udp(read, size)
+    assert not written_udp(c)
+    if size <= 1400:
+        assert len(b.driver.frames) < count, "equal ones enter the kernel together"
+    assert a.peer_view(b)["tx_frames"] >= count
+    assert b.peer_view(a)["rx_frames"] == a.peer_view(b)["tx_frames"]
+
+
+def test_datagrams_for_a_kernel_without_uso_enter_it_one_by_one(world: World) -> None:
+    a, b = world.add_edge("a"), world.add_edge("b", has_uso=False)
+    world.run_until_direct(a, b)
+    world.send_frame(b, a)
+    world.run_for(0.5)
+    read = udp_super_frame(a, b, 64, 60)
+    send(a, read)
+    world.run_for(0.5)
+    assert written_udp(b) == expected_udp(read, 64)
+    assert sum(frame[23] == 17 for _, _, frame in b.driver.frames if len(frame) > 60) == 60
+
+
+def test_a_super_frame_of_udp_with_datagrams_beyond_any_frame_is_dropped_and_counted(
+    world: World, trio: list[VirtualEdge]
+) -> None:
+    a, b, _ = trio
+    send(a, udp_super_frame(a, b, 9100, 2))
+    send(a, udp_super_frame(a, b, 1, 50_000))
+    world.run_for(0.5)
+    assert not written_udp(b)
+    assert a.drops()["frame_size"] == 2
 
 
 def test_super_frames_reach_a_peer_behind_the_relay_intact(world: World) -> None:
