@@ -81,6 +81,7 @@ JOIN_OPTIONS = (
         "an endpoint at which peers reach this edge, such as a forwarded port (repeatable)",
     ),
     Option("no-port-mapping", OptionKind.SWITCH, "", "do not ask the router for a port"),
+    Option("no-lan-peers", OptionKind.SWITCH, "", "no multicast for peers on the same LAN"),
     Option("relay-only", OptionKind.SWITCH, "", "never use a direct path"),
     Option(
         "no-hard-punch",

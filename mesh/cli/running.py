@@ -13,7 +13,7 @@ from typing import TextIO
 import trio
 
 from mesh import events
-from mesh.addresses import Endpoint
+from mesh.addresses import EdgeId, Endpoint
 from mesh.cli.announce import joined_line, print_invite_code, print_line
 from mesh.cli.dispatch import Dispatcher, Surroundings
 from mesh.cli.embedded import embedded_host_ports, is_told_to_others
@@ -37,6 +37,7 @@ from mesh.net import link
 from mesh.net.control import serve_control
 from mesh.net.driver import Driver
 from mesh.net.garbage import settle_garbage
+from mesh.net.lan_peers import LanPeers, LanPeersConfig, ports_by_family
 from mesh.net.log_limit import LogLimit
 from mesh.net.portmap import MappedPorts, PortMapper
 from mesh.net.router import PortMapping
@@ -105,6 +106,7 @@ class RunningEdge:
         self._names = [f"supernode {target}" for target in plan.targets]
         self._log_limit = LogLimit()
         self._mapper = self._make_mapper()
+        self._lan_peers = self._make_lan_peers()
         self._scheduling = RealtimeScheduling()
         self._links_in, self._links_out = trio.open_memory_channel[LinkChange](64)
         self._addresses_changed = trio.Event()
@@ -165,6 +167,8 @@ class RunningEdge:
                 for keeper in self._keepers:
                     nursery.start_soon(keeper.run)
                 nursery.start_soon(self._mapper.run)
+                if self._lan_peers is not None:
+                    nursery.start_soon(self._lan_peers.run)
                 nursery.start_soon(self._follow_link)
                 nursery.start_soon(self._follow_addresses)
                 nursery.start_soon(watch_suspensions, self._resumed)
@@ -317,6 +321,8 @@ class RunningEdge:
             for keeper in self._keepers:
                 keeper.addresses_changed(hosts)
             self._mapper.wake()
+            if self._lan_peers is not None:
+                self._lan_peers.wake()
 
     async def _refresh_addresses(self) -> None:
         """Tell the engine which addresses are candidates, and which networks never are."""
@@ -329,7 +335,11 @@ class RunningEdge:
             if is_told_to_others(one) and one.index not in inside
         ]
         overlays = [
-            str(one.address.network) for one in local if one.is_overlay or one.index in inside
+            f"{one.address.network}%{one.index}"
+            if one.address.is_link_local and one.address.version == 6
+            else str(one.address.network)
+            for one in local
+            if one.is_overlay or one.index in inside
         ]
         self._driver.step(lambda now: self._tell_networks(candidates, overlays, now))
         if self._plan.hosted_port:
@@ -359,6 +369,21 @@ class RunningEdge:
             return
         self._keepers[number].unwant(Need.NO_ADDRESS)
         self._driver.step(lambda now: self._engine.set_supernode_endpoints(number, endpoints, now))
+
+    def _make_lan_peers(self) -> LanPeers | None:
+        plan = self._plan
+        if plan.settings.relay_only or not plan.settings.lan_peers:
+            return None
+        ports = ports_by_family(
+            self._ports.get(WellKnownSocket.UDP_IPV4, 0),
+            self._ports.get(WellKnownSocket.UDP_IPV6, 0),
+        )
+        keys, edge_id = plan.config.community, plan.config.identity.edge_id
+        config = LanPeersConfig(keys.lan_key, edge_id, ports, self._overlay_indexes)
+        return LanPeers(config, self._take_sighting)
+
+    def _take_sighting(self, edge_id: EdgeId, endpoint: Endpoint) -> None:
+        self._driver.step(lambda now: self._engine.receive_lan_sighting(edge_id, endpoint, now))
 
     # Ports mapped by the router
 

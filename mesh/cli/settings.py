@@ -83,6 +83,7 @@ class JoinSettings:
         port: UDP; 0 for any.
         advertise: endpoints known to reach this edge.
         port_mapping: ask the router for a port.
+        lan_peers: announce ourselves to members on the same LAN.
         streams: how supernodes are reached where UDP is not used.
         relay_only: never a direct path.
         hard_punch: guess at ports where a NAT leaves no other direct path.
@@ -107,6 +108,7 @@ class JoinSettings:
     port: int
     advertise: tuple[Endpoint, ...]
     port_mapping: bool
+    lan_peers: bool
     streams: StreamSettings
     relay_only: bool
     hard_punch: bool
@@ -165,6 +167,7 @@ def load_join_settings(
         port=chosen.value("port", values.read_port, 0),
         advertise=chosen.several("advertise", values.read_endpoint),
         port_mapping=not chosen.is_on("no-port-mapping"),
+        lan_peers=not chosen.is_on("no-lan-peers"),
         streams=streams,
         relay_only=chosen.is_on("relay-only"),
         hard_punch=not chosen.is_on("no-hard-punch"),

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mesh.core.config import EdgeConfig
+from mesh.core.lan_sightings import LanSightings
 from mesh.core.leased import Lease
 from mesh.core.our_nat import OurNat
 from mesh.core.outbox import Outbox
@@ -78,6 +79,7 @@ class Context:
         drops: bytes dropped, by reason.
         events: what to report to the driver.
         number: the last initiation number used (section 5.1).
+        lan_sightings: where members have announced themselves.
         told_addresses: how often addresses that peers merely name may be pinged.
         instance: of this start, told to every supernode (section 10.1).
         lease: our address.
@@ -94,6 +96,7 @@ class Context:
         self.events: list[Event] = []
         self.number = config.epoch << 32
         self.told_addresses = ToldAddresses()
+        self.lan_sightings = LanSightings()
         self.instance = entropy(INSTANCE_BYTES)
         self.lease = Lease()
         self.our_nat = OurNat()

@@ -105,6 +105,15 @@ class EdgeEngine:
             if peer.sessions.current is not None:
                 peer.network_changed(now)
 
+    def receive_lan_sighting(self, edge_id: EdgeId, endpoint: Endpoint, now: float) -> None:
+        """Learn where a member has announced itself on the LAN; see `mesh.wire.lan_peer`."""
+        if self._config.relay_only:
+            return
+        self._context.lan_sightings.note(edge_id, endpoint)
+        peer = self._peers.get(edge_id)
+        if peer is not None:
+            peer.sighted(endpoint, now)
+
     def resumed(self, slept: float, now: float) -> None:
         """Learn that the machine was suspended for ``slept`` seconds, which ``now`` leaves out.
 

@@ -23,7 +23,7 @@ class LocalEndpoints:
         self._advertise = advertise
         self._mapped: list[Endpoint] = []
         self._local: list[Endpoint] = []
-        self._overlays: list[Network] = []
+        self._overlays: list[tuple[Network, str]] = []  # with the zone, for link-local ones
         self._observed: deque[Endpoint] = deque(maxlen=OBSERVATIONS)
         self._seen: dict[int, Endpoint] = {}
 
@@ -52,13 +52,23 @@ class LocalEndpoints:
         return changed
 
     def set_overlays(self, networks: list[str]) -> None:
-        """Learn the overlay's own networks, whose addresses are never candidates."""
-        self._overlays = [ipaddress.ip_network(network, strict=False) for network in networks]
+        """Learn the overlay's own networks, whose addresses are never candidates.
+
+        Every link has the same link-local network: one of ``fe80::/64%5`` is that of interface 5.
+        """
+        split = [network.partition("%") for network in networks]
+        self._overlays = [
+            (ipaddress.ip_network(text, strict=False), zone) for text, _, zone in split
+        ]
 
     def may_be_candidate(self, endpoint: Endpoint) -> bool:
         """Whether a peer's candidate may be tried: an overlay routed inside itself floods."""
-        address = ipaddress.ip_address(endpoint.host.partition("%")[0])
-        return not any(address in network for network in self._overlays)
+        host, _, zone = endpoint.host.partition("%")
+        address = ipaddress.ip_address(host)
+        return not any(
+            address in network and (not inside or not zone or inside == zone)
+            for network, inside in self._overlays
+        )
 
     def set_seen(self, supernode: int, endpoint: Endpoint | None) -> bool:
         """Note where a supernode sees our UDP come from; whether that changed."""

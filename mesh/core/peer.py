@@ -163,6 +163,11 @@ class Peer:
         ):
             self.paths.add_candidate(Via(udp_socket_for(endpoint), endpoint), source, now)
 
+    def sighted(self, endpoint: Endpoint, now: float) -> None:
+        """Learn where the peer, or somebody who replays it, has announced it on the LAN."""
+        self._add_candidate(endpoint, Source.TOLD, now, loopback=False)
+        self.reschedule_probe(now)
+
     def punch(self) -> None:
         """Open our NAT for the peer's handshake and probes (section 12.2).
 

@@ -151,6 +151,8 @@ class PeerTable:
                 peer.members[registration.number] = member
                 relay = Via(via.socket, via.endpoint, member.relay_id)
                 peer.paths.set_relay(registration.number, relay, 0.0)
+        for endpoint in self._context.lan_sightings.of(peer.edge_id):
+            peer.sighted(endpoint, 0.0)
 
     def hello(self, answer: bool) -> Hello:  # noqa: FBT001 - its only argument
         """Return our hello as it is now."""

@@ -80,6 +80,7 @@ class CommunityKeys:
         psk: 32 bytes; the pre-shared key of handshakes between edges.
         mac1_key: 32 bytes; ``key_mac1`` of docs/protocol.md section 7.
         community_id: 32 bytes; the Ed25519 public key that names the community on the wire.
+        lan_key: 32 bytes; what members announce themselves under on a LAN, section 14.1.
         ula_network: the community's IPv6 prefix, a /64.
     """
 
@@ -87,6 +88,7 @@ class CommunityKeys:
         "_membership_key",
         "_subnet_key",
         "community_id",
+        "lan_key",
         "mac1_key",
         "name",
         "psk",
@@ -98,6 +100,7 @@ class CommunityKeys:
             raise LocalError(f"a community's root has {KEY_BYTES} bytes")
         self.name = normalise_name(name)
         self.psk = _expand(root, b"mesh v1 psk", KEY_BYTES)
+        self.lan_key = _expand(root, b"mesh v1 lan peer", KEY_BYTES)
         self.mac1_key = _expand(root, b"mesh v1 mac1", KEY_BYTES)
         self._membership_key = Ed25519PrivateKey.from_private_bytes(
             _expand(root, b"mesh v1 membership", KEY_BYTES)

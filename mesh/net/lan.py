@@ -7,18 +7,24 @@ where a supernode claims to be, and the handshake with it proves or refutes that
 import base64
 import contextlib
 import os
-import socket
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 
 from mesh.addresses import Endpoint
-from mesh.constants import LAN_GROUP_IPV4, LAN_GROUP_IPV6, LAN_PORT
 from mesh.errors import MalformedMessage
-from mesh.net.link import local_networks
+from mesh.net.multicast import (
+    SocketAddress,
+    host_of,
+    is_on_our_links,
+    join_groups,
+    multicast,
+    open_all,
+    open_asker,
+    open_listener,
+)
 from mesh.net.rate_limit import RateLimit
 from mesh.net.watch import watch_links
 from mesh.wire.lan import LAN_NONCE_BYTES, LAN_TAG_BYTES, LanAnswer, LanQuery, lan_answer_tag
@@ -35,13 +41,6 @@ _ANSWERS_AT_ONCE: Final = 50
 _ANSWERS_PER_SECOND: Final = 50.0
 _ANSWERS_AT_ONCE_PER_SOURCE: Final = 10
 _ANSWERS_PER_SECOND_PER_SOURCE: Final = 5.0
-
-_MREQN: Final = struct.Struct("=4s4si")  # struct ip_mreqn: group, our address, interface index
-_MREQ6: Final = struct.Struct("=16si")  # struct ipv6_mreq: group, interface index
-_IP_MULTICAST_ALL: Final = 49
-_IPV6_MULTICAST_ALL: Final = 29
-
-_SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +94,13 @@ async def find_supernodes(
     query = LanQuery.for_community(community_id, os.urandom(LAN_NONCE_BYTES))
     found: dict[Endpoint, FoundSupernode] = {}
     with contextlib.ExitStack() as stack:
-        askers = _open_all(stack, _open_asker)
+        askers = open_all(stack, open_asker)
         with trio.move_on_after(timeout) as scope:
             async with trio.open_nursery() as nursery:
                 for asker in askers:
                     nursery.start_soon(_listen, asker, query, community_id, found, scope)
                 for _ in range(QUERIES):
-                    await _ask(askers, query.encode())
+                    await multicast(askers, query.encode())
                     await trio.sleep(timeout * _QUERY_SHARE)
     return sorted(found.values(), key=lambda one: (not one.serves_us, one.endpoint.is_ipv6))
 
@@ -121,23 +120,15 @@ async def serve_lan(
             rescan.send_nowait(None)
 
     with contextlib.ExitStack() as stack:
-        listeners = _open_all(stack, _open_listener)
+        listeners = open_all(stack, open_listener)
         async with trio.open_nursery() as nursery:
             await nursery.start(watch_links, wake)
-            await _join_groups(listeners)
+            await join_groups(listeners)
             for listener in listeners:
                 nursery.start_soon(_answer_queries, listener, responder)
             task_status.started()
             async for _ in rescans:
-                await _join_groups(listeners)
-
-
-async def _ask(askers: list[trio.socket.SocketType], query: bytes) -> None:
-    for asker in askers:
-        for index in await _lan_interfaces(asker.family):
-            with contextlib.suppress(OSError):  # an interface that just went away
-                _choose_interface(asker, index)
-                await asker.sendto(query, (_group(asker.family), LAN_PORT))
+                await join_groups(listeners)
 
 
 async def _listen(
@@ -164,7 +155,7 @@ async def _listen(
 
 
 def _read_answer_untrusted(
-    datagram: bytes, source: _SocketAddress, query: LanQuery, community_id: bytes
+    datagram: bytes, source: SocketAddress, query: LanQuery, community_id: bytes
 ) -> FoundSupernode | None:
     """Return the supernode that an answer to ``query`` tells of, if it is of use to us."""
     try:
@@ -175,7 +166,7 @@ def _read_answer_untrusted(
     if answer.nonce != query.nonce or not (serves_us or answer.takes_any):
         return None
     fingerprint = base64.b32encode(answer.fingerprint).decode().lower()
-    endpoint = Endpoint(_host_of(source), answer.port)
+    endpoint = Endpoint(host_of(source), answer.port)
     return FoundSupernode(endpoint, fingerprint, serves_us, answer.takes_any)
 
 
@@ -189,24 +180,15 @@ async def _answer_queries(listener: trio.socket.SocketType, responder: LanRespon
     while True:
         try:
             datagram, source = await listener.recvfrom(_MAX_DATAGRAM_BYTES)
-            if not _is_on_our_links(source):
+            if not is_on_our_links(source):
                 continue
-            if not limit.allows(_host_of(source), trio.current_time()):
+            if not limit.allows(host_of(source), trio.current_time()):
                 continue
             answer = _answer_untrusted(datagram, responder)
             if answer is not None:
                 await listener.sendto(answer, source)
         except OSError:  # an unreachable asker; the next one may not be
             await trio.lowlevel.checkpoint()
-
-
-def _is_on_our_links(source: tuple[str, int] | tuple[str, int, int, int]) -> bool:
-    """Whether a query came from a LAN: to IPv6 port 7778 anybody on the internet may send.
-
-    Queries to ff02:: leave from link-local addresses; the IPv4 socket hears its group only.
-    """
-    host = source[0]
-    return ":" not in host or host.startswith("fe80:")
 
 
 def _answer_untrusted(datagram: bytes, responder: LanResponder) -> bytes | None:
@@ -225,89 +207,3 @@ def _answer_untrusted(datagram: bytes, responder: LanResponder) -> bytes | None:
     return LanAnswer(
         responder.port, query.nonce, tag, responder.fingerprint, responder.takes_any
     ).encode()
-
-
-def _open_all(
-    stack: contextlib.ExitStack, open_one: Callable[[int], socket.socket]
-) -> list[trio.socket.SocketType]:
-    """Open a socket per address family that the machine has; the stack closes them."""
-    opened = []
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            one = trio.socket.from_stdlib_socket(open_one(family))
-            opened.append(stack.enter_context(one))
-    return opened
-
-
-def _open_asker(family: int) -> socket.socket:
-    """Open a socket for queries and the unicast answers to them; never beyond the first router."""
-    asker = socket.socket(family, socket.SOCK_DGRAM)
-    if family == socket.AF_INET6:
-        asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
-    else:
-        asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-    return asker
-
-
-def _open_listener(family: int) -> socket.socket:
-    """Open a socket that gets what is sent to the group, and only on interfaces joined."""
-    listener = socket.socket(family, socket.SOCK_DGRAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
-        listener.bind(("::", LAN_PORT))
-    else:
-        listener.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-        listener.bind((LAN_GROUP_IPV4, LAN_PORT))
-    return listener
-
-
-async def _join_groups(listeners: list[trio.socket.SocketType]) -> None:
-    """Join the group on every interface; where we are a member already the kernel says so."""
-    for listener in listeners:
-        for index in await _lan_interfaces(listener.family):
-            with contextlib.suppress(OSError):
-                if listener.family == socket.AF_INET6:
-                    request = _MREQ6.pack(_packed(listener.family), index)
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
-                else:
-                    request = _MREQN.pack(_packed(listener.family), bytes(4), index)
-                    listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
-
-
-def _choose_interface(asker: trio.socket.SocketType, index: int) -> None:
-    if asker.family == socket.AF_INET6:
-        asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-    else:
-        request = _MREQN.pack(bytes(4), bytes(4), index)
-        asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
-
-
-async def _lan_interfaces(family: int) -> list[int]:
-    """Return the indexes of interfaces on which somebody may be found, in order."""
-    version = 6 if family == socket.AF_INET6 else 4
-    return sorted(
-        {
-            one.index
-            for one in await local_networks()
-            if one.is_up
-            and one.is_multicast
-            and not one.is_overlay
-            and one.address.version == version
-        }
-    )
-
-
-def _group(family: int) -> str:
-    return LAN_GROUP_IPV6 if family == socket.AF_INET6 else LAN_GROUP_IPV4
-
-
-def _packed(family: int) -> bytes:
-    return socket.inet_pton(family, _group(family))
-
-
-def _host_of(source: _SocketAddress) -> str:
-    """Return the host of a socket address, with ``%index`` for link-local ones."""
-    host = source[0].partition("%")[0]
-    return f"{host}%{source[3]}" if len(source) == 4 and source[3] else host

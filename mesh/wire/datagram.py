@@ -30,6 +30,7 @@ class DatagramType(enum.IntEnum):
     LAN_QUERY = 11
     LAN_ANSWER = 12
     PUNCH = 13
+    LAN_PEER = 14
 
 
 class UnknownDatagram(MalformedMessage):
@@ -48,6 +49,7 @@ UNKNOWN_SESSION_BYTES = 16
 VERSION_REFUSAL_BYTES = 8
 LAN_QUERY_BYTES = 64
 LAN_ANSWER_BYTES = 64
+LAN_PEER_BYTES = 64
 PUNCH = bytes([DatagramType.PUNCH, 0])
 
 ECHO_BYTES = 12
@@ -64,6 +66,7 @@ EXACT_LENGTHS = {
     DatagramType.LAN_QUERY: LAN_QUERY_BYTES,
     DatagramType.LAN_ANSWER: LAN_ANSWER_BYTES,
     DatagramType.PUNCH: len(PUNCH),
+    DatagramType.LAN_PEER: LAN_PEER_BYTES,
 }
 """Bytes of the types that have one length."""
 
@@ -100,6 +103,7 @@ _RESERVED = {
     DatagramType.LAN_QUERY: ((2, 4), (36, 64)),
     DatagramType.LAN_ANSWER: ((56, 64),),
     DatagramType.PUNCH: ((1, 2),),
+    DatagramType.LAN_PEER: ((2, 4), (54, 64)),
 }
 
 

@@ -92,6 +92,7 @@ def test_every_flag_is_read() -> None:
             "port": "5000",
             "advertise": ["45.0.0.1:7801", "[2a0f::1]:7801", "45.0.0.1:7801"],
             "no-port-mapping": True,
+            "no-lan-peers": True,
             "transport": "ws",
             "proxy": "http://proxy.example:3128",
             "tls-ca": "/c",
@@ -115,6 +116,7 @@ def test_every_flag_is_read() -> None:
     assert settings.mac == bytes.fromhex("02005e100001")
     assert settings.advertise == (Endpoint("45.0.0.1", 7801), Endpoint("2a0f::1", 7801))
     assert not settings.port_mapping
+    assert not settings.lan_peers
     assert settings.streams == StreamSettings(
         Transport.WEBSOCKET, Proxy("proxy.example", 3128), tls_ca=Path("/c")
     )

@@ -145,3 +145,12 @@ def test_a_nat_that_was_replaced_is_judged_by_what_was_seen_lately() -> None:
     assert local.nat == "hard"
     local.observe(SEEN)
     assert local.nat == "easy"
+
+
+def test_link_local_addresses_are_inside_an_overlay_only_on_its_interface() -> None:
+    local = LocalEndpoints(())
+    local.set_overlays(["fe80::/64%5", "10.1.0.0/22"])
+    assert local.may_be_candidate(Endpoint("fe80::1%4", 7801))
+    assert not local.may_be_candidate(Endpoint("fe80::1%5", 7801))
+    assert not local.may_be_candidate(Endpoint("fe80::1", 7801))
+    assert not local.may_be_candidate(Endpoint("10.1.2.3", 7801))

@@ -55,8 +55,22 @@ def test_two_at_one_home_meet_on_the_lan(town: Town) -> None:
     wait_direct(anna, alan, timeout=PATIENCE)
     for one, other in ((anna, alan), (alan, anna)):
         endpoint = one.peer(other)["path"]["endpoint"]  # type: ignore[index]
-        assert endpoint.startswith(address_of(other.host, "eth0") + ":")
+        assert endpoint.startswith((address_of(other.host, "eth0") + ":", "[fe80:"))
     assert anna.can_ping(alan)
+
+
+def test_members_on_one_lan_announce_themselves_there(town: Town) -> None:
+    """Nobody but a multicast announcement tells of link-local addresses."""
+    anna, alan = town.pair("anna", "alan")
+
+    def is_found() -> bool:
+        ways = anna.peer(alan)["paths"]  # type: ignore[index]
+        return any(way["endpoint"].startswith("[fe80:") for way in ways)
+
+    wait_until(is_found, PATIENCE, "anna hears alan on the LAN")
+    for stranger in ("bert", "dora"):
+        ways = anna.peer(town.edges[stranger])["paths"]  # type: ignore[index]
+        assert not [way for way in ways if way["endpoint"].startswith("[fe80:")]
 
 
 def test_neighbours_without_hairpin_are_relayed_and_work(town: Town) -> None:
