@@ -72,11 +72,12 @@ class Site:
             self._machines[kind, number] = connect(self._lab, self.internet, kind, name)
         return self._machines[kind, number]
 
-    def edge(self, kind: Kind, number: int, community: str) -> Edge:
+    def edge(self, kind: Kind, number: int, community: str, *options: str) -> Edge:
         """Return an edge on such a machine, not started yet."""
         host = self.machine(kind, number)
         label = f"edge-{next(self._labels)}"
-        return Edge(host, community, "--supernode", self.supernode.endpoint, label=label)
+        where = ("--supernode", self.supernode.endpoint)
+        return Edge(host, community, *where, *options, label=label)
 
 
 class Gathering:
@@ -249,10 +250,13 @@ def ordered(left: Kind, right: Kind) -> Pair:
 def all_at_once(site: Site, kinds: Sequence[Kind], *, per_kind: int, wait: float) -> Gathering:
     """Have edges of all kinds meet in one community; return what became of it.
 
-    Waits no longer than it takes for the pairs that have to be direct without guessing.
+    Waits no longer than it takes for the pairs that have to be direct without guessing, which has
+    its own runs and would only keep the machine busy here.
     """
     edges = [
-        (kind, site.edge(kind, number, "matrix")) for kind in kinds for number in range(per_kind)
+        (kind, site.edge(kind, number, "matrix", "--no-hard-punch"))
+        for kind in kinds
+        for number in range(per_kind)
     ]
     gathering = Gathering(edges, itertools.combinations(range(len(edges)), 2))
     gathering.run(wait, lambda a, b: must_be_direct(a, b) and not takes_guessing(a, b))
