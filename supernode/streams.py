@@ -99,6 +99,7 @@ class StreamServer:
         self._by_source: Counter[bytes] = Counter()
         self._buckets = SourceBuckets(SOURCE_HANDSHAKE_BURST, SOURCE_HANDSHAKE_RATE)
         self._opened_at: dict[SocketId, float] = {}
+        self._unproved: dict[trio.CancelScope, SocketId | None] = {}  # the oldest first
 
     def __len__(self) -> int:
         """Return how many connections there are, those shaking hands included."""
@@ -118,25 +119,46 @@ class StreamServer:
                         if error.errno in _OUT_OF_RESOURCES:
                             await trio.sleep(_RESPITE)
                         continue
-                    if self._open >= self._settings.max_streams:
+                    source = Endpoint(address[0], 0)
+                    if self._open >= self._settings.max_streams and not self._make_room(source):
                         self.refused += 1
                         connection.close()
                         continue
                     self._open += 1
-                    nursery.start_soon(self._take, connection, Endpoint(address[0], 0))
+                    nursery.start_soon(self._take, connection, source)
+
+    def _make_room(self, newcomer: Endpoint) -> bool:
+        """Close the oldest stream that has brought no edge, if there is one.
+
+        Not for who opens more than one source may, nor for whom only a proxy knows.
+        """
+        if self._is_trusted(newcomer) or not self._may_open(newcomer):
+            return False
+        in_use = self._host.in_use()
+        for scope, socket_id in self._unproved.items():
+            if socket_id is None or socket_id not in in_use:
+                del self._unproved[scope]
+                scope.cancel()
+                return True
+        return False
 
     async def _take(self, connection: socket.socket, source: Endpoint) -> None:
         """See one connection from its first byte to its last."""
+        scope = trio.CancelScope()
+        self._unproved[scope] = None
         try:
-            with contextlib.ExitStack() as held:
+            with scope, contextlib.ExitStack() as held:
                 held.callback(close_connection, connection)
                 if not self._is_trusted(source):
                     held.enter_context(self._counted(source))
                 port = await self._open_port(connection, source, held)
+                self._unproved[scope] = port.socket_id
                 await self._keep(port)
+            self.refused += scope.cancelled_caught
         except (PortClosed, OSError):
             self.refused += 1
         finally:
+            self._unproved.pop(scope, None)
             self._open -= 1
 
     async def _open_port(
@@ -182,6 +204,7 @@ class StreamServer:
             await port.keep_writing()
         finally:
             del self._opened_at[port.socket_id]
+            self._host.remove(port.socket_id)
 
     async def close_guests(self) -> None:
         """Close streams on which no edge is registered, until cancelled."""
@@ -204,14 +227,12 @@ class StreamServer:
         Raises:
             PortClosed: it has as many as it may, or opens them faster than it may.
         """
-        if ipaddress.ip_address(source.host.partition("%")[0]).is_loopback:
+        if _is_loopback(source):
             yield
             return
+        if not self._may_open(source):
+            raise PortClosed("too many streams from one source, or at once")
         key = source_key(source)
-        if self._by_source[key] >= self._settings.max_streams_per_source:
-            raise PortClosed("too many streams from one source")
-        if not self._buckets.take(source, trio.current_time()):
-            raise PortClosed("too many streams from one source at once")
         self._by_source[key] += 1
         try:
             yield
@@ -219,6 +240,17 @@ class StreamServer:
             self._by_source[key] -= 1
             if not self._by_source[key]:
                 del self._by_source[key]
+
+    def _may_open(self, source: Endpoint) -> bool:
+        """Charge a source for one more stream; whether it may have it."""
+        if _is_loopback(source):
+            return True
+        is_full = self._by_source[source_key(source)] >= self._settings.max_streams_per_source
+        return not is_full and self._buckets.take(source, trio.current_time())
+
+
+def _is_loopback(source: Endpoint) -> bool:
+    return ipaddress.ip_address(source.host.partition("%")[0]).is_loopback
 
 
 def _forwarded(websocket: WebSocketLayer | None, proxy: Endpoint) -> Endpoint:

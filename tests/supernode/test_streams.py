@@ -227,19 +227,46 @@ def test_as_many_files_as_streams_are_asked_of_the_kernel(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_there_is_a_cap_on_all_streams(tmp_path: Path) -> None:
+def test_of_all_streams_the_oldest_that_brings_no_edge_gives_way(tmp_path: Path) -> None:
     async def test(server: SupernodeServer) -> None:
-        async with await raw(server) as first, await raw(server) as second:
-            for client in (first, second):
-                await client.send_all(PREAMBLE)
-                assert await client.receive_some() == PREAMBLE
-            async with await raw(server) as third:
-                assert await third.receive_some() == b""
-            await first.aclose()
-            await wait_all_tasks_blocked(0.05)
-            async with await raw(server) as fourth:
-                await fourth.send_all(PREAMBLE)
-                assert await fourth.receive_some() == PREAMBLE
+        edge = edge_on(StreamSocket(f"tcp://127.0.0.1:{port_of(server)}"), server)
+        assert isinstance(await edge.register(HOME), Registered)
+        async with contextlib.AsyncExitStack() as stack:
+            silent = await stack.enter_async_context(await raw(server))
+            guest = await stack.enter_async_context(await raw(server))
+            await guest.send_all(PREAMBLE)
+            assert await guest.receive_some() == PREAMBLE
+            for gives_way in (silent, guest):
+                newcomer = await stack.enter_async_context(await raw(server))
+                assert await gives_way.receive_some() == b""
+                await newcomer.send_all(PREAMBLE)
+                assert await newcomer.receive_some() == PREAMBLE
+        assert isinstance(await edge.read(), Members)
+        ping = Ping(token=bytes(8), pad=b"")
+        await edge.socket.send(edge.session.seal(wrap_control(encode_message(ping))))
+        assert isinstance(await edge.read(), Pong)
+        status = await ask(tmp_path, "status")
+        assert status["streams"] <= 3  # type: ignore[index]
+        edge.socket.close()
+
+    serve(config(tmp_path, limits=SupernodeLimits(max_streams=3)), test)
+
+
+def test_there_is_a_cap_on_streams_with_edges(tmp_path: Path) -> None:
+    async def test(server: SupernodeServer) -> None:
+        edges = [
+            edge_on(StreamSocket(f"tcp://127.0.0.1:{port_of(server)}"), server) for _ in range(2)
+        ]
+        for edge in edges:
+            assert isinstance(await edge.register(HOME), Registered)
+        async with await raw(server) as third:
+            assert await third.receive_some() == b""
+        edges[0].socket.close()
+        await wait_all_tasks_blocked(0.05)
+        async with await raw(server) as fourth:
+            await fourth.send_all(PREAMBLE)
+            assert await fourth.receive_some() == PREAMBLE
+        edges[1].socket.close()
 
     serve(config(tmp_path, limits=SupernodeLimits(max_streams=2)), test)
 
