@@ -186,6 +186,8 @@ class Driver:
                 self._drain()  # what the engine had to say at its birth
 
     async def _read_socket(self, port: Port) -> None:
+        if self._ports.get(port.socket_id) is not port:
+            return  # removed before this task had its first turn
         read = functools.partial(self._receive_datagrams, port, self._buffer)
         try:
             if isinstance(port, UdpPort):

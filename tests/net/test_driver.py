@@ -168,6 +168,23 @@ def test_a_port_added_while_running_is_read_and_written_until_it_is_removed(run:
     run(main)
 
 
+def test_a_port_may_be_removed_before_its_task_has_had_a_turn(run: Run) -> None:
+    async def main() -> None:
+        engine = EchoEngine()
+        async with running(engine) as (driver, port):
+            for _ in range(3):
+                added = open_udp(socket.AF_INET, "127.0.0.1", socket_id=driver.new_socket_id())
+                driver.add_port(added)
+                driver.remove_port(added.socket_id)
+            await wait_all_tasks_blocked()
+            with await open_client() as client:
+                await client.sendto(b"still here", port.local)
+                assert await client.recv(100) == b"still here"
+        assert engine.closed == []
+
+    run(main)
+
+
 def test_the_engine_is_told_of_a_port_that_came_to_its_end(run: Run) -> None:
     class EndingPort(UdpPort):
         def receive_into(self, buffer: memoryview) -> ReceivedDatagrams | None:
