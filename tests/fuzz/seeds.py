@@ -140,6 +140,11 @@ def seeds() -> dict[str, list[bytes]]:
         "frame": frames,
         "split": [bytes([1, 0]) + read for read in reads],
         "join": [bytes([4, 0, 1, 0, 1, 2, 0, 2, 0, 3, 1, 3, 3]) + read for read in reads],
+        "handshake": [
+            bytes([step]) + edits
+            for step in range(6)
+            for edits in (b"\0\3", b"\1\0\x30\1\3", b"\1\0\5\1\3", b"\0\0\0\x40", b"\0\1\4abcd")
+        ],
         "edge": list(_edge_deeds()),
         "supernode": list(_supernode_deeds()),
     }

@@ -17,6 +17,7 @@ from tests.fuzz.decoders import (
 )
 from tests.fuzz.engines import fuzz_edge, fuzz_supernode
 from tests.fuzz.frames import fuzz_frame, fuzz_join, fuzz_split
+from tests.fuzz.handshakes import fuzz_handshake
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 
@@ -33,6 +34,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "frame": fuzz_frame,
     "split": fuzz_split,
     "join": fuzz_join,
+    "handshake": fuzz_handshake,
     "edge": fuzz_edge,
     "supernode": fuzz_supernode,
 }
