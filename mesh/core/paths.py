@@ -47,6 +47,7 @@ UNPROVED_PING_BURST = 48.0  # a peer may name whom it likes: what we send there 
 UNPROVED_PING_RATE = 4.0  # 1/s
 UNPROVED_PING_DELAY = 0.5  # s; when the budget is used up
 JUST_NOW = 0.1  # s
+EXPECTED_WITHIN = 1.0  # s; a peer that hears nothing pings every SILENCE_TIMEOUT
 REFUSAL_INTERVAL = 1.0  # s between doubts that ICMP can cause; what was under way comes back sooner
 SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved source can cause
 
@@ -74,6 +75,7 @@ class PathTable:
         self._relays = Relays()
         self._round_started_at = -math.inf
         self._last_used_at = -math.inf
+        self._last_received_at = -math.inf
         self._unproved_pings = Allowance(UNPROVED_PING_BURST, UNPROVED_PING_RATE)
         self.active: Path | None = None
         self.loss: tuple[PathLoss, float] | None = None
@@ -212,6 +214,16 @@ class PathTable:
             return False
         self._doubt(active, now, patience=trust.DOUBT_PATIENCE)
         return True
+
+    def expect_more(self, path: Path, now: float) -> None:
+        """Learn that the peer pings a path by which it sends frames, as it does in our silence.
+
+        If no more of its pings come, it may be our NAT that has forgotten the path: who only
+        receives has to find that out too.
+        """
+        if path is self.active and not path.unanswered:
+            self._last_received_at = now
+            path.next_ping_at = min(now + EXPECTED_WITHIN, path.last_ping_at + HEARTBEAT_INTERVAL)
 
     def asked_by_relay(self, now: float) -> bool:
         """Learn that the peer pings the relay, as it does in doubt: ask the path in use at once.
@@ -366,7 +378,8 @@ class PathTable:
         return HEARTBEAT_INTERVAL if self._is_used(path, now) else IDLE_HEARTBEAT_INTERVAL
 
     def _is_used(self, path: Path, now: float) -> bool:
-        return path is self.active and now - self._last_used_at < IN_USE_TIMEOUT
+        last_at = max(self._last_used_at, self._last_received_at)
+        return path is self.active and now - last_at < IN_USE_TIMEOUT
 
     def receive_pong(self, via: Via, token: bytes, now: float) -> float | None:
         """Take in the answer to a ping of ours that came back by ``via``.

@@ -97,6 +97,7 @@ class Peer:
         self._hellos_unanswered = 0
         self._asked_tokens: dict[bytes, float] = {}
         self._guess_token = b""
+        self._rx_frames_seen = 0
         self._reported: tuple[PathKind, Endpoint | None] = (PathKind.NONE, None)
 
     @property
@@ -349,7 +350,11 @@ class Peer:
                 self.reschedule_probe(now)
             return
         path = self.paths.find(via)
-        if path is not None and not path.is_validated:
+        if path is not None and path.is_validated and self.rx_frames != self._rx_frames_seen:
+            self._rx_frames_seen = self.rx_frames
+            self.paths.expect_more(path, now)
+            self.reschedule_probe(now)
+        elif path is not None and not path.is_validated:
             # The peer's way to us is open, so ours to it should be: do not wait for the schedule.
             self._heard(via, now)
 

@@ -16,7 +16,7 @@ from mesh.constants import (
 )
 from mesh.core.outbox import Via
 from mesh.core.path import Source
-from mesh.core.paths import PathTable
+from mesh.core.paths import EXPECTED_WITHIN, PathTable
 from mesh.core.told_addresses import ToldAddresses
 
 RELAY = Via(0, Endpoint("203.0.113.1", 7777), 42)
@@ -318,3 +318,17 @@ def test_a_relay_that_was_withdrawn_leaves_the_other() -> None:
     paths.set_relay(0, None, 1.0)
     assert paths.vias(1.0) == (SPARE,)
     assert paths.relay_vias == [SPARE]
+
+
+def test_who_only_receives_asks_when_the_senders_pings_stop() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.TOLD, 0.0)
+    ping_and_pong(paths, WAN, 0.0, 0.01)
+    path = paths.find(WAN)
+    assert path is not None
+    for step in range(1, 5):
+        paths.expect_more(path, 0.5 * step)
+        assert path.next_ping_at > 0.5 * step + 0.49, "pings that go on are answer enough"
+    assert path.next_ping_at == pytest.approx(3.0)
+    paths.expect_more(path, 1.0)
+    assert path.next_ping_at == pytest.approx(1.0 + EXPECTED_WITHIN)

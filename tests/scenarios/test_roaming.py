@@ -7,7 +7,7 @@ import pytest
 from mesh.events import Registered
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_nat import PORT_RESTRICTED, NatBehaviour, NatRouter
-from tests.virtual_pings import Pings
+from tests.virtual_pings import INTERVAL, Pings
 from tests.virtual_topology import Wiretap
 from tests.world import World
 
@@ -71,6 +71,29 @@ def test_traffic_returns_and_is_direct_again_within_a_second_or_so(
     assert pings.returned_after(happened_at) <= RETURN_WITHIN
     assert len(a.reported(Registered)) == registrations, "it registered anew"
     world.check_frames()
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.1, 2.3, 3.7])
+@pytest.mark.parametrize("event", [flush, renumber])
+def test_an_edge_that_only_receives_notices_as_well(
+    world: World, event: Callable[[World, VirtualEdge, NatRouter], None], delay: float
+) -> None:
+    nat = world.add_nat(PORT_RESTRICTED)
+    a = world.add_edge("a", nat)
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_until_direct(a, b)
+    world.run_for(5 + delay)
+    sent = []
+    for number in range(200):
+        if number == 100:
+            event(world, a, nat)
+        sent.append(world.send_frame(b, a))
+        world.run_for(INTERVAL)
+    world.run_for(1)
+    received = set(world.frames_received(a))
+    lost = [number for number, frame in enumerate(sent) if frame not in received]
+    assert max(lost, default=100) < 100 + 2.5 / INTERVAL
+    assert len(a.frames) >= 100
 
 
 @pytest.mark.parametrize("event", EVENTS)
