@@ -145,6 +145,21 @@ def is_hopeless(ours: NatKind, theirs: NatKind) -> bool:
     return ours.mapping is theirs.mapping is NatMapping.DEPENDENT
 
 
+def hopelessness(
+    ours: NatKind, theirs: NatKind, *, we_refuse: bool, they_refuse: bool
+) -> Hopeless | None:
+    """Return why no direct path can be expected, None where one may be found."""
+    if is_hopeless(ours, theirs):
+        return Hopeless.BOTH_HARD
+    role = role_between(ours, theirs)
+    easy = theirs if role is Role.OURS else ours
+    if role is Role.NOBODY or easy.filtering is not NatFiltering.PORT:
+        return None
+    if we_refuse:
+        return Hopeless.REFUSED_HERE
+    return Hopeless.REFUSED_THERE if they_refuse else None
+
+
 def to_told(kind: NatKind, *, refuses: bool) -> tuple[int, ...]:
     """Return what a hello says of our NAT: mapping, filtering, ports, and whether we refuse."""
     if kind == NatKind() and not refuses:

@@ -15,7 +15,7 @@ from mesh.core.context import Context
 from mesh.core.frame_sender import FrameSender
 from mesh.core.handshakes import PeerHandshake
 from mesh.core.mtu_probes import MtuProbes
-from mesh.core.nat_kind import Hopeless, NatFiltering, Role, is_hopeless, role_between
+from mesh.core.nat_kind import Hopeless, hopelessness
 from mesh.core.outbox import Via
 from mesh.core.path import Path, Source
 from mesh.core.paths import PathTable
@@ -122,22 +122,12 @@ class Peer:
     @property
     def direct_hopeless(self) -> Hopeless | None:
         """Why no direct path to it can be expected, None where one may be found."""
-        ours = self._context.our_nat.kind
-        refusal = None
-        if is_hopeless(ours, self.guess.nat):
-            return Hopeless.BOTH_HARD
-        match role_between(ours, self.guess.nat):
-            case Role.NOBODY:
-                return None
-            case Role.OURS:
-                easy = self.guess.nat
-            case Role.THEIRS:
-                easy = ours
-        if not self._context.config.hard_punch:
-            refusal = Hopeless.REFUSED_HERE
-        elif self.guess.refuses:
-            refusal = Hopeless.REFUSED_THERE
-        return refusal if easy.filtering is NatFiltering.PORT else None
+        return hopelessness(
+            self._context.our_nat.kind,
+            self.guess.nat,
+            we_refuse=not self._context.config.hard_punch,
+            they_refuse=self.guess.refuses,
+        )
 
     # Introduction
 

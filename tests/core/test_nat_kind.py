@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from mesh.addresses import Endpoint
 from mesh.core.nat_kind import (
+    Hopeless,
     NatFiltering,
     NatKind,
     NatMapping,
     NatPorts,
     Role,
     from_told,
+    hopelessness,
     is_hopeless,
     judge,
     role_between,
@@ -66,6 +68,29 @@ def test_roles_and_hope() -> None:
     assert is_hopeless(RANDOM, SEQUENTIAL)
     assert not is_hopeless(RANDOM, EASY)
     assert not is_hopeless(NatKind(), NatKind())
+
+
+LOOSE = NatKind(NatMapping.INDEPENDENT, NatFiltering.ADDRESS, NatPorts.PRESERVED)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "here", "there", "reason"),
+    [
+        (RANDOM, SEQUENTIAL, False, False, Hopeless.BOTH_HARD),
+        (RANDOM, EASY, False, False, None),
+        (RANDOM, EASY, True, False, Hopeless.REFUSED_HERE),
+        (EASY, RANDOM, True, True, Hopeless.REFUSED_HERE),
+        (EASY, SEQUENTIAL, False, True, Hopeless.REFUSED_THERE),
+        (LOOSE, RANDOM, True, True, None),
+        (RANDOM, LOOSE, True, True, None),
+        (EASY, EASY, True, True, None),
+        (NatKind(), RANDOM, True, True, None),
+    ],
+)
+def test_hope_ends_with_two_hard_ones_or_a_refusal(
+    ours: NatKind, theirs: NatKind, *, here: bool, there: bool, reason: Hopeless | None
+) -> None:
+    assert hopelessness(ours, theirs, we_refuse=here, they_refuse=there) is reason
 
 
 @pytest.mark.parametrize("kind", [EASY, RANDOM, SEQUENTIAL])

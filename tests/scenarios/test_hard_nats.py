@@ -255,3 +255,42 @@ def test_a_supernode_without_observation_ports_leaves_the_relay(world: World) ->
     world.run_for(20)
     assert a.path_kind(b) is PathKind.RELAY
     assert not a.reported(SocketsWanted)
+
+
+def test_a_guessed_path_outlives_ten_idle_minutes(world: World) -> None:
+    a, b = pair(world, SYMMETRIC, PORT_RESTRICTED)
+    world.run_until_direct(a, b, timeout=6)
+    world.run_for(600)
+    assert a.is_direct_to(b)
+    assert b.is_direct_to(a)
+    assert world.ping(a, b) < 0.1
+    assert len(a.reported(SocketsWanted)) == 1
+
+
+@pytest.mark.parametrize("who", ["hard", "easy"])
+def test_another_public_address_is_followed_by_another_guess(world: World, who: str) -> None:
+    nats = {"hard": world.add_nat(SYMMETRIC), "easy": world.add_nat(PORT_RESTRICTED)}
+    a, b = (world.add_edge(name, nats[name]) for name in ("hard", "easy"))
+    world.run_until_direct(a, b, timeout=6)
+    world.run_for(60)
+    nats[who].change_address(world.public_address())
+    world.run_for(7)  # at most that long frames wait for doubt: protocol section 12.4
+    for _ in range(20):
+        assert world.ping(a, b) < 0.3, "by the relay meanwhile"
+        world.run_for(1)
+    world.run_until_direct(a, b, timeout=40)
+    world.run_for(2)
+    assert len(a.driver.extra_sockets) == 1
+
+
+def test_a_restarted_peer_is_guessed_anew(world: World) -> None:
+    a, b = pair(world, SYMMETRIC, PORT_RESTRICTED)
+    world.run_until_direct(a, b, timeout=6)
+    world.run_for(60)
+    b.crash()
+    world.run_for(5)
+    b.restart()
+    world.run_for(1)
+    world.run_until_direct(a, b, timeout=110)  # a first attempt may miss
+    world.run_for(2)
+    assert len(a.driver.extra_sockets) == 1
