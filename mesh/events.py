@@ -177,6 +177,15 @@ class SocketsUnwanted:
 
 
 @dataclass(frozen=True, slots=True)
+class PathMeasured:
+    """The path of a peer carries IP packets of so many bytes: under 1500, or 1500 again."""
+
+    peer: EdgeId
+    name: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeAnswered:
     """The answer to one ping asked for on the control socket."""
 
@@ -258,6 +267,7 @@ Event: TypeAlias = (
     | GuessFailed
     | SocketsWanted
     | SocketsUnwanted
+    | PathMeasured
     | ProbeAnswered
     | LeaseGranted
     | SubnetChosen

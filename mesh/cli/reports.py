@@ -46,6 +46,9 @@ def _describe_rarer(event: Event, supernodes: Sequence[str]) -> Line | None:
         case events.GuessFailed(peer, name, retry_in):
             text = f"{_name(name, peer)}: guessing at ports found no direct path; again in "
             return _line(event, f"{text}{retry_in:.0f} s", peer)
+        case events.PathMeasured(peer, name, mtu):
+            text = f"{_name(name, peer)}: the path carries packets of {mtu} bytes"
+            return _line(event, text, peer)
         case _:
             return _describe_supernode(event, supernodes)
 

@@ -14,6 +14,7 @@ from mesh.core.outbox import Via
 from mesh.core.path import Path
 from mesh.core.paths import PathTable
 from mesh.core.pmtu import (
+    ETHERNET_MTU,
     IPV4_HEADERS_BYTES,
     IPV6_HEADERS_BYTES,
     PathMtu,
@@ -44,6 +45,7 @@ class MtuProbes:
         self._paths = paths
         self._largest = context.config.max_frame_bytes + OVERHEAD_BYTES
         self._watched: Path | None = None
+        self._told = ETHERNET_MTU
 
     def frame_bytes(self, vias: tuple[Via, ...]) -> int:
         """Return the largest frame that fits all of these ways whole.
@@ -132,6 +134,19 @@ class MtuProbes:
         path.last_heard_at = now
         self._paths.fresh_until = -math.inf
         return True
+
+    def news(self) -> int:
+        """Return the bytes of IP packet that the path in use has been found to carry, or 0.
+
+        0 while it is being measured, and where there is nothing new. What Ethernet carries is what
+        everybody expects, and more is no news.
+        """
+        path = self._watched
+        if path is None or path.mtu is None or not path.mtu.is_complete:
+            return 0
+        found = min(packet_bytes(path), ETHERNET_MTU)
+        is_new, self._told = found != self._told, found
+        return found if is_new else 0
 
     def receive_too_large(self, supernode_or_peer: Via, size: int, now: float) -> bool:
         """Learn that our interface does not take datagrams of ``size`` bytes to an endpoint.

@@ -353,6 +353,7 @@ class Peer:
         rtt = self.paths.receive_pong(via, message.token, now)
         if rtt is None:
             if self.mtu_probes.receive_pong(message.token, via, now):
+                self._probe_mtu(now)
                 self.reschedule_probe(now)
             elif message.token != self._guess_token:  # its way is a candidate, and pinged anew
                 self._context.drop(DropReason.REPLAYED)
@@ -482,6 +483,10 @@ class Peer:
         doubtful = self.mtu_probes.send_due(session, now)
         if doubtful is not None:
             self._ping(doubtful, now)
+        found = self.mtu_probes.news()
+        if found:
+            event = events.PathMeasured(self.edge_id, self.label, found)
+            self._context.events.append(event)
 
     def datagram_too_large(self, via: Via, datagram_bytes: int, now: float) -> None:
         """Learn that our interface takes no datagram of this size where ``via`` leads."""

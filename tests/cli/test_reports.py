@@ -36,6 +36,7 @@ SUPERNODES = ("supernode vpn.example:7777",)
             logging.INFO,
             ["desk", "no direct path", "again in 62 s"],
         ),
+        (events.PathMeasured(PEER, "desk", 1400), logging.INFO, ["desk", "packets of 1400 bytes"]),
         (events.PathChanged(PEER, "desk", PathKind.NONE, None, None), logging.INFO, ["no path"]),
         (
             events.Registered(0, "10.1.2.3/22", SEEN_AS, is_first=True),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.events import PathChanged
+from mesh.events import PathChanged, PathMeasured
 from tests.datapath.tcp_frames import ACK, PSH, TcpFrame, frames_of
 from tests.virtual_edge import VirtualEdge
 from tests.virtual_network import INTERNET, LinkConditions, Packet, Segment
@@ -56,6 +56,7 @@ def test_full_frames_cross_a_narrow_path_from_the_first_on(
     assert lost(world, a, b, 10.0) == 0
     assert a.is_direct_to(b)
     assert measured(a, b) == measured(b, a) == conditions.mtu
+    assert [event.mtu for event in a.reported(PathMeasured)] == [conditions.mtu]
     world.check_frames()
 
 
@@ -88,6 +89,7 @@ def test_a_path_of_ethernet_is_measured_at_once(world: World) -> None:
     world.run_until_direct(a, b)
     world.run_for(0.2)
     assert measured(a, b) == measured(b, a) == 1500
+    assert not a.reported(PathMeasured), "it is what everybody expects"
 
 
 def test_a_path_wide_enough_carries_every_frame_whole(world: World) -> None:
@@ -153,6 +155,7 @@ def test_a_path_that_grows_is_noticed_after_ten_minutes(world: World) -> None:
         world.send_frame(a, b)
         world.run_for(1.0)
     assert measured(a, b) == 1500
+    assert [event.mtu for event in a.reported(PathMeasured)] == [1400, 1500]
 
 
 def test_an_interface_that_shrinks_is_noticed_with_the_next_ping(world: World) -> None:
