@@ -40,7 +40,7 @@ def edges(
     label = f"mesh-{next(_numbers)}"
     settings = machines.files / "supernode.toml"
     settings.write_text(_SUPERNODE_SETTINGS)
-    options = ("--config", str(settings))
+    options: tuple[str, ...] = ("--config", str(settings))
     if scheme == "wss://":
         files = make_certificate(machines.files, HELPER)
         options += ("--tls-cert", str(files.certificate), "--tls-key", str(files.key))

@@ -9,6 +9,7 @@ import msgpack
 
 from mesh.addresses import Endpoint
 from mesh.crypto.identity import Identity
+from mesh.errors import RefusalReason
 from mesh.wire.messages import (
     AddressMode,
     Bye,
@@ -21,7 +22,6 @@ from mesh.wire.messages import (
     Message,
     Ping,
     Pong,
-    RefusalReason,
     RefusedMessage,
     Register,
     Registered,
