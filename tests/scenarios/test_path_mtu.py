@@ -193,7 +193,7 @@ def test_a_busy_path_costs_few_probes(world: World) -> None:
 
     world.taps.append(count)
     assert lost(world, a, b, 60.0) == 0
-    assert 2 * 15 <= probes <= 2 * 25, "one beside each ping, every 3 s"
+    assert 2 * 15 <= probes <= 2 * 40, "one beside each ping: every 3 s, or a little oftener"
     probes = 0
     for _ in range(60):
         world.send_frame(a, b, 1000)
