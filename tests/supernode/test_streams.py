@@ -310,21 +310,25 @@ def test_there_is_a_cap_on_streams_of_one_source_as_a_trusted_proxy_names_it(
 
 
 def test_one_source_opens_so_many_at_once(tmp_path: Path) -> None:
-    async def test(server: SupernodeServer) -> None:
-        answers = []
-        for _ in range(SOURCE_HANDSHAKE_BURST + 5):
-            async with await raw(server) as client:
-                await client.send_all(
-                    UPGRADE + b"Sec-WebSocket-Protocol: mesh\r\n"
-                    b"X-Forwarded-For: 198.51.100.1\r\n\r\n"
-                )
-                assert (await client.receive_some()).startswith(b"HTTP/1.1 101 ")
+    async def is_taken(server: SupernodeServer) -> bool:
+        async with await raw(server) as client:
+            await client.send_all(
+                UPGRADE + b"Sec-WebSocket-Protocol: mesh\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n"
+            )
+            assert (await client.receive_some()).startswith(b"HTTP/1.1 101 ")
+            with contextlib.suppress(trio.BrokenResourceError):
                 # A binary message, masked with zeros.
-                with contextlib.suppress(trio.BrokenResourceError):
-                    await client.send_all(b"\x82\x88\0\0\0\0" + PREAMBLE)
-                    answers.append(await client.receive_some())
-        assert b"" not in answers[:SOURCE_HANDSHAKE_BURST]
-        assert len([answer for answer in answers if answer]) <= SOURCE_HANDSHAKE_BURST + 4
+                await client.send_all(b"\x82\x88\0\0\0\0" + PREAMBLE)
+                return bool(await client.receive_some())
+        return False
+
+    async def test(server: SupernodeServer) -> None:
+        taken = 0
+        while await is_taken(server):
+            taken += 1
+        assert taken >= SOURCE_HANDSHAKE_BURST
+        # On a slow machine the bucket gains some meanwhile.
+        assert taken < 10 * SOURCE_HANDSHAKE_BURST
 
     serve(config(tmp_path, trust_proxy=("127.0.0.1",)), test)
 
