@@ -39,6 +39,7 @@ class PathLoss(enum.Enum):
 
     SILENT = enum.auto()
     REFUSED = enum.auto()
+    REJECTED = enum.auto()
 
 
 class Path:
@@ -56,6 +57,7 @@ class Path:
         is_down: whether it is a relay whose supernode has stopped answering us.
         is_questioned: whether the peer has shown doubt: only a pong counts, until the next one.
         lost_at: when the kernel refused to send by it, though it had been proved.
+        rejected_at: when ICMP last said that it is closed.
         outstanding: when each ping left that may still be answered, by token.
         preference: see `preference_of`.
         mtu: how large a datagram it carries, None while that has not mattered yet.
@@ -78,6 +80,7 @@ class Path:
         "next_ping_at",
         "outstanding",
         "preference",
+        "rejected_at",
         "rtt",
         "rtt_deviation",
         "source",
@@ -103,6 +106,7 @@ class Path:
         self.is_down = False
         self.is_questioned = False
         self.lost_at = -math.inf
+        self.rejected_at = -math.inf
         self.in_round = 0  # how many of PROBE_OFFSETS have been used
         self.outstanding: dict[bytes, float] = {}
         self.preference = preference_of(via)

@@ -285,6 +285,7 @@ class PathTable:
         path = self._direct.get(via)
         if path is None or not path.is_validated:
             return False
+        path.rejected_at = now
         is_recent = now - path.doubted_at < REFUSAL_INTERVAL
         if not path.is_in_doubt and not is_recent:
             self._doubt(path, now, patience=trust.DOUBT_PATIENCE)
@@ -474,7 +475,9 @@ class PathTable:
                 and path.unanswered >= PATH_MAX_UNANSWERED
             ):
                 # It stays a candidate: what has worked may work again.
-                self._note_loss(path, PathLoss.SILENT, now)
+                is_rejected = path.rejected_at > path.last_pong_at
+                loss = PathLoss.REJECTED if is_rejected else PathLoss.SILENT
+                self._note_loss(path, loss, now)
                 del self._direct[path.via]
                 self.add_candidate(path.via, path.source, now)
         if self.active is not None and not self._is_alive(self.active):

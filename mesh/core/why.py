@@ -15,6 +15,7 @@ TransportOf: TypeAlias = Callable[[Via], Transport]
 
 _LOSSES = {
     PathLoss.SILENT: "the direct path fell silent {ago:.0f} s ago",
+    PathLoss.REJECTED: "the direct path has been refused on its way, and was left {ago:.0f} s ago",
     PathLoss.REFUSED: "this machine refused to send by the direct path {ago:.0f} s ago",
 }
 
@@ -37,6 +38,8 @@ def why(peer: Peer, config: EdgeConfig, our_nat: str, now: float) -> str:
 def _why_in_doubt(path: Path, now: float) -> str:
     if not path.is_in_doubt:
         return ""
+    if path.rejected_at >= path.doubted_at:
+        return "a router or firewall refuses the path: frames go two ways"
     return f"the path has been silent for {now - path.last_heard_at:.1f} s: frames go two ways"
 
 

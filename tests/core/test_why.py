@@ -26,12 +26,30 @@ def test_a_direct_path_that_is_well_needs_no_reason() -> None:
     assert ("relay", str(SUPERNODE), "tried") in states
 
 
+def run_in_silence(joined: Joined, until: float) -> None:
+    """Let frames be sent every 0.1 s, and nothing come back."""
+    for step in range(11, int(until * 10) + 1):
+        joined.engine.handle_timers(step / 10)
+        joined.engine.receive_frames(bytes(10) + b"\xff" * 6 + bytes(60), step / 10)
+        joined.target.sent()
+
+
 def test_a_path_in_doubt_says_since_when_it_is_silent() -> None:
     joined = Joined()
-    joined.engine.receive_unreachable(0, HOME, b"", 3.0)
+    run_in_silence(joined, 3.5)
     view = view_of(joined, 3.5)
     assert view["why"] == "the path has been silent for 2.5 s: frames go two ways"
     assert view["paths"][0]["state"] == "in doubt"
+
+
+def test_a_path_that_icmp_calls_closed_says_so_then_and_later() -> None:
+    joined = Joined()
+    joined.engine.receive_unreachable(0, HOME, b"", 3.0)
+    view = view_of(joined, 3.5)
+    assert view["why"] == "a router or firewall refuses the path: frames go two ways"
+    assert view["paths"][0]["state"] == "in doubt"
+    run_in_silence(joined, 1.0 + PATH_TIMEOUT + 5.0)
+    assert "refused on its way" in view_of(joined, 30.0)["why"]
 
 
 def test_a_refused_path_says_who_refused_and_when() -> None:
@@ -44,11 +62,8 @@ def test_a_refused_path_says_who_refused_and_when() -> None:
 
 def test_a_path_that_fell_silent_is_told_until_there_is_another_one() -> None:
     joined = Joined()
-    while (now := joined.engine.next_timer_at()) < 1.0 + PATH_TIMEOUT + 5.0:
-        joined.engine.handle_timers(now)
-        joined.engine.receive_frames(bytes(10) + b"\xff" * 6 + bytes(60), now)
-        joined.target.sent()
-    assert view_of(joined, now)["why"].startswith("the direct path fell silent ")
+    run_in_silence(joined, 1.0 + PATH_TIMEOUT + 5.0)
+    assert view_of(joined, 27.0)["why"].startswith("the direct path fell silent ")
 
 
 def relayed_pair(
