@@ -39,6 +39,8 @@ LINK_MTUS = (
 )
 ETHERNET_MTU = 1500
 
+RECHECK_INTERVAL = 60.0  # s; after a fall: a queue that was full may have looked like a black hole
+
 _TOKENS_KEPT = 2 * MTU_PROBES
 
 
@@ -185,6 +187,7 @@ class PathMtu:
         self._refused = index
         if self._proven >= index:
             self._proven = 0
+            self._raise_at = now + RECHECK_INTERVAL
         if self._wanted is None or self._wanted >= index:
             self._search(now)
 

@@ -18,6 +18,7 @@ from mesh.core.pmtu import (
     IPV4_HEADERS_BYTES,
     IPV6_HEADERS_BYTES,
     LINK_MTUS,
+    RECHECK_INTERVAL,
     PathMtu,
     likely_bytes,
     sizes_up_to,
@@ -233,6 +234,30 @@ def test_the_base_size_needs_no_confirmation() -> None:
     line.probes.clear()
     line.mtu.confirm(line.now)
     line.run(2.0)
+    assert not line.probes
+
+
+def test_a_full_queue_that_looked_like_a_black_hole_is_forgotten_within_a_minute() -> None:
+    line = Line(1472)
+    line.run(2.0)
+    line.limit = BASE_DATAGRAM_BYTES
+    line.mtu.confirm(line.now)
+    line.run(10.0)
+    assert line.mtu.datagram_bytes == BASE_DATAGRAM_BYTES
+    line.limit = 1472
+    line.run(RECHECK_INTERVAL)
+    assert line.mtu.datagram_bytes == 1472
+
+
+def test_a_path_that_stays_narrow_is_searched_once_a_minute_later_and_then_seldom() -> None:
+    line = Line(1472)
+    line.run(2.0)
+    line.limit = 1372
+    line.mtu.confirm(line.now)
+    line.run(RECHECK_INTERVAL + 10.0)
+    assert line.mtu.datagram_bytes == 1372
+    line.probes.clear()
+    line.run(MTU_RAISE_INTERVAL - 20.0)
     assert not line.probes
 
 
