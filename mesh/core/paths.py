@@ -135,8 +135,15 @@ class PathTable:
         Only where frames go through it: not to ping all members at once by those that are left.
         """
         relay = self._relays.get(supernode)
-        if relay is not None and self._is_used(relay, now) and self._has_spare(relay):
+        if relay is not None and self._is_used(relay, now) and len(self._relays) > 1:
             self._doubt(relay, now, patience=trust.DOUBT_PATIENCE)
+
+    @property
+    def silent_relay(self) -> Via | None:
+        """The relay that frames take, if it has fallen silent: its supernode should be asked."""
+        active = self.active
+        is_silent = active is not None and active.is_relay and active.is_in_doubt
+        return active.via if active is not None and is_silent else None
 
     def relay_lost(self, supernode: int, now: float) -> None:
         """Learn that a supernode is gone: any other relay is better than it."""
@@ -144,10 +151,6 @@ class PathTable:
         if relay is not None:
             relay.is_down = True
             self._choose(now)
-
-    def _has_spare(self, path: Path) -> bool:
-        """Whether a way is worth doubting: something else could carry copies."""
-        return not path.is_relay or len(self._relays) > 1
 
     def add_candidate(self, via: Via, source: Source, now: float) -> Path | None:
         """Note a direct way that may work, to be pinged at once if it is new.
@@ -433,12 +436,11 @@ class PathTable:
             self.fresh_until = math.inf
             return ()
         self.fresh_until = now + PING_RETRY_INTERVAL
-        if self._has_spare(active):
-            if active.is_trusted(now):
-                trusted_until = active.last_pong_at + TRUST_LIFETIME
-                self.fresh_until = min(trusted_until, trust.look_again_at(active, now))
-            if trust.wants_asking(active, now):
-                active.next_ping_at = now
+        if active.is_trusted(now):
+            trusted_until = active.last_pong_at + TRUST_LIFETIME
+            self.fresh_until = min(trusted_until, trust.look_again_at(active, now))
+        if trust.wants_asking(active, now):
+            active.next_ping_at = now
         if active.unanswered == 0:
             # A path that was idle is pinged at the pace of use from now on.
             soonest = max(now, active.last_ping_at + HEARTBEAT_INTERVAL)

@@ -193,12 +193,20 @@ class PeerTable:
                 peer.say_hello(now)
             case Timer.PROBE:
                 peer.handle_probe_timer(now)
+                self._ask_about_relay(peer, now)
             case Timer.REKEY:
                 peer.handle_rekey_timer(now)
             case Timer.REASSEMBLY:
                 peer.reassembler.expire(now)
             case _:
                 self._expire(peer, now)
+
+    def _ask_about_relay(self, peer: Peer, now: float) -> None:
+        """A relay that frames take in vain tells of its supernode sooner than a heartbeat does."""
+        relay = peer.paths.silent_relay
+        registration = self._supernodes.by_via.get(relay.supernode) if relay is not None else None
+        if registration is not None:
+            registration.receive_hint(now)
 
     def _expire(self, peer: Peer, now: float) -> None:
         """Forget a peer that is no member any more and stays silent."""

@@ -328,7 +328,8 @@ class Registration:
             return
         if not self._tries.is_under_way and self._wants_handshake(session, now):
             self.start(now)
-        if liveness.is_shaky and self.contact.transport is Transport.UDP:
+        is_gone = liveness.is_shaky or (liveness.is_silent and liveness.is_doubtful)
+        if is_gone and self.contact.transport is Transport.UDP:
             self.contact.ways.want_stream(now)
         self._ping(now)
         if liveness.is_silent:

@@ -1,5 +1,7 @@
 """Streams to a supernode: asked for when UDP draws no answer, left when it does again."""
 
+import pytest
+
 from mesh.events import Registered, StreamUnwanted, StreamWanted, SupernodeLost
 from tests.virtual_edge import VirtualEdge
 from tests.world import World
@@ -75,6 +77,20 @@ def test_a_connected_edge_whose_udp_is_blocked_moves_to_a_stream_within_ten_seco
     world.run_for(1)
     assert chat(world, a, b, 60.0) == 0
     assert len(a.reported(Registered)) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_relayed_frames_whose_udp_is_blocked_flow_again_after_about_three_seconds(
+    seed: int,
+) -> None:
+    world, a, b = relayed_pair(seed)
+    world.run_until_all_are_joined()
+    assert chat(world, a, b, 6.0 + seed) == 0
+    a.host.blocks_udp = True
+    lost = chat(world, a, b, 20.0)
+    assert 20 < lost < 2 * 4.0 / 0.05
+    assert transport(a) == "tcp"
+    assert not a.reported(SupernodeLost)
 
 
 def test_a_stream_that_ends_is_replaced() -> None:
