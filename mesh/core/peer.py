@@ -443,7 +443,9 @@ class Peer:
         at = math.inf
         if self.sessions.current is not None:
             self.mtu_probes.watch(now)
-            at = min(self.paths.next_ping_at(), self.mtu_probes.next_at())
+            at = self.paths.next_ping_at()
+            if now < self.sessions.seals_until:  # else nothing can be sent, and would stay due
+                at = min(at, self.mtu_probes.next_at())
         self._context.timers.set(Timer.PROBE, self.edge_id, max(at, now))
 
     def handle_probe_timer(self, now: float) -> None:
