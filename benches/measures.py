@@ -187,16 +187,25 @@ def pings(tunnel: Tunnel, seconds: float, interval: float = 0.01) -> list[float]
     return sorted(answered + [1.0] * (count - len(answered)))
 
 
-def _round_trip(tunnel: Tunnel, seconds: float) -> Row:
+def round_trip(tunnel: Tunnel, seconds: float) -> Row:
+    """Play ping-pong with 64 bytes of UDP, the next when the last is back."""
     where = ("-i", tunnel.address, "-p", str(_SOCKPERF_PORT))
     words = ("sockperf", "ping-pong", *where, "-m", "64", "-t", f"{max(1, int(seconds))}")
+    before = cpu_seconds(tunnel.pids)
     said = tunnel.machines.alice.run(*words, "--full-rtt", check=False, timeout=seconds + 30).stdout
+    spent = cpu_seconds(tunnel.pids) - before
+    total = re.search(r"\[Total Run\].*ReceivedMessages=(\d+)", said)
+    round_trips = int(total[1]) if total else 0
 
     def percentile(number: str) -> float:
         found = re.search(rf"percentile {number}\s*=\s*([0-9.]+)", said)
         return float(found[1]) if found else math.nan
 
-    return {"rtt_p50_us": percentile("50.000"), "rtt_p99_us": percentile("99.000")}
+    return {
+        "rtt_p50_us": percentile("50.000"),
+        "rtt_p99_us": percentile("99.000"),
+        "rtt_cpu_us": spent / round_trips * 1e6 if tunnel.pids and round_trips else math.nan,
+    }
 
 
 def _loaded(tunnel: Tunnel, seconds: float) -> Row:
@@ -217,8 +226,9 @@ MEASURES: Final = (
         (
             Column("rtt_p50_us", "round trip idle, UDP 64 B, p50, µs", is_better_low=True),
             Column("rtt_p99_us", "the same, p99, µs", is_better_low=True),
+            Column("rtt_cpu_us", "CPU µs per round trip, both ends", is_better_low=True),
         ),
-        _round_trip,
+        round_trip,
     ),
     Measure(
         "tcp",
