@@ -5,9 +5,17 @@ kernel ends up with the frames that were sent, with the checksums that they shou
 """
 
 from mesh.datapath.coalesce import MAX_PACKET_BYTES, join
-from mesh.datapath.segment import segment_payload_bytes, split, splittable_layout
+from mesh.datapath.segment import (
+    reopened_layout,
+    segment_payload_bytes,
+    split,
+    splittable_layout,
+)
 from mesh.datapath.tcp_layout import TCP_CHECKSUM_OFFSET, tcp_layout
+from mesh.datapath.udp_layout import UDP_CHECKSUM_OFFSET, udp_layout
+from mesh.datapath.udp_segment import join_udp, split_udp, udp_super_layout
 from mesh.datapath.vnet import (
+    GSO_UDP_L4,
     VIRTIO_NET_HEADER_BYTES,
     complete_checksum,
     decode_vnet,
@@ -35,7 +43,9 @@ def written(plaintexts: list[memoryview]) -> list[bytes]:
     writes, number = [], 0
     while number < len(plaintexts):
         frame, csum_start, csum_offset = decode_frame(plaintexts[number])
-        joined = join(plaintexts, number) if csum_start else None
+        joined = None
+        if csum_start:
+            joined = join(plaintexts, number) or join_udp(plaintexts, number)
         if joined is not None:
             writes.append(b"".join(joined.iovec))
             assert len(writes[-1]) <= VIRTIO_NET_HEADER_BYTES + 14 + 16 + MAX_PACKET_BYTES
@@ -48,10 +58,36 @@ def written(plaintexts: list[memoryview]) -> list[bytes]:
     return writes
 
 
+def given(write: bytes) -> list[bytes]:
+    """Return the frames that the kernel behind the TAP has after a write."""
+    fields = decode_vnet(write)
+    assert fields is not None
+    if fields[1] != GSO_UDP_L4:
+        return frames_of(write)
+    view = memoryview(bytearray(write))
+    layout = udp_super_layout(view[VIRTIO_NET_HEADER_BYTES:], fields)
+    assert layout is not None
+    assert fields[2] == layout.payload
+    return [completed(bytes(each)) for each in split_udp(view, layout, fields[3])]
+
+
 def check_joined(plaintexts: list[memoryview]) -> None:
     """Assert that joining changes nothing for the far kernel."""
-    expected = [completed(bytes(each)) for each in plaintexts]
-    assert [frame for write in written(plaintexts) for frame in frames_of(write)] == expected
+    expected = [_without_id(completed(bytes(each))) for each in plaintexts]
+    found = [_without_id(frame) for write in written(plaintexts) for frame in given(write)]
+    assert found == expected
+
+
+def _without_id(frame: bytes) -> bytes:
+    """Return a UDP frame without its IPv4 id, which means nothing where DF is set (RFC 6864).
+
+    The header's checksum covers it, and is made anew where datagrams are joined.
+    """
+    layout = udp_layout(frame)
+    if layout is None or not layout.is_ipv4:
+        return frame
+    at = layout.network
+    return frame[: at + 4] + bytes(2) + frame[at + 6 : at + 10] + bytes(2) + frame[at + 12 :]
 
 
 def split_read(read: bytes, frame_bytes_max: int) -> list[bytes]:
@@ -61,19 +97,25 @@ def split_read(read: bytes, frame_bytes_max: int) -> list[bytes]:
         return []
     guarded = bytearray(_GUARD + read + _GUARD)
     view = memoryview(guarded)[len(_GUARD) : -len(_GUARD)]
-    layout = splittable_layout(view[VIRTIO_NET_HEADER_BYTES:], fields)
-    if layout is None:
-        return []
-    payload_bytes = segment_payload_bytes(layout, fields[3], frame_bytes_max)
-    if payload_bytes < _SMALLEST_SEGMENT:
-        return []
-    plaintexts = [bytes(each) for each in split(view, layout, payload_bytes)]
+    frame = view[VIRTIO_NET_HEADER_BYTES:]
+    plaintexts: list[bytes] = []
+    udp = udp_super_layout(frame, fields)
+    tcp = splittable_layout(frame, fields) or reopened_layout(frame, fields)
+    layout = udp or tcp
+    if udp is not None and fields[3] >= _SMALLEST_SEGMENT:
+        payload_bytes = fields[3]
+        plaintexts = [bytes(each) for each in split_udp(view, udp, payload_bytes)]
+    elif tcp is not None:
+        payload_bytes = segment_payload_bytes(tcp, fields[3], frame_bytes_max)
+        if payload_bytes >= _SMALLEST_SEGMENT:
+            plaintexts = [bytes(each) for each in split(view, tcp, payload_bytes)]
     assert guarded.startswith(_GUARD)
     assert guarded.endswith(_GUARD)
-    sizes = [len(each) - 4 - layout.payload for each in plaintexts]
-    assert sum(sizes) == len(read) - VIRTIO_NET_HEADER_BYTES - layout.payload
-    assert set(sizes[:-1]) <= {payload_bytes}
-    assert 0 < sizes[-1] <= payload_bytes
+    if layout is not None and plaintexts:
+        sizes = [len(each) - 4 - layout.payload for each in plaintexts]
+        assert sum(sizes) == len(read) - VIRTIO_NET_HEADER_BYTES - layout.payload
+        assert set(sizes[:-1]) <= {payload_bytes}
+        assert 0 < sizes[-1] <= payload_bytes
     return plaintexts
 
 
@@ -81,8 +123,10 @@ def fuzz_frame(data: bytes) -> None:
     """What is looked at in a frame: addresses, tags, headers."""
     ethertype(data)
     assert describe_frame(data).isprintable()
-    layout = tcp_layout(data) if len(data) >= 14 else None
-    if layout is not None:
+    for find in (tcp_layout, udp_layout):
+        layout = find(data) if len(data) >= 14 else None
+        if layout is None:
+            continue
         assert 14 <= layout.network < layout.transport < layout.payload <= len(data)
 
 
@@ -100,10 +144,11 @@ def fuzz_split(data: bytes) -> None:
 
 def _without_checksums(frame: bytes) -> bytes:
     """Return the frame less what splitting makes anew even if one piece is all there is."""
-    layout = tcp_layout(frame)
+    tcp, udp = tcp_layout(frame), udp_layout(frame)
+    layout = tcp or udp
     assert layout is not None
     blank = bytearray(frame)
-    at = [layout.transport + TCP_CHECKSUM_OFFSET]
+    at = [layout.transport + (TCP_CHECKSUM_OFFSET if tcp else UDP_CHECKSUM_OFFSET)]
     if layout.is_ipv4:
         at.append(layout.network + 10)
     for start in at:

@@ -17,6 +17,7 @@ from mesh.wire.portmap import PcpMap, PcpOpcode, PcpRequest, PcpResponse, PmpAdd
 from mesh.wire.stream import frame_datagrams
 from tests.core.edge_alone import COMMUNITY
 from tests.datapath.tcp_frames import ACK, PSH, TcpFrame
+from tests.datapath.udp_frames import UdpFrame
 from tests.fuzz.bodies import HONEST_BODIES
 from tests.fuzz.targets import CORPUS
 
@@ -26,6 +27,12 @@ def _frames() -> Iterator[TcpFrame]:
     yield TcpFrame(bytes(900), is_ipv4=False, extensions=((0, bytes(6)), (60, bytes(14))))
     yield TcpFrame(bytes(700), vlan_tags=2, ip_options=bytes(8), is_atomic=False)
     yield TcpFrame(bytes(40))
+
+
+def _udp_frames() -> Iterator[UdpFrame]:
+    yield UdpFrame(bytes(range(200)) * 5)
+    yield UdpFrame(bytes(750), is_ipv4=False, vlan_tags=1)
+    yield UdpFrame(bytes(750), ip_options=bytes(4), is_atomic=False)
 
 
 def _datagrams() -> Iterator[bytes]:
@@ -55,7 +62,7 @@ def _piece(content: bytes) -> bytes:
 
 def _edge_deeds() -> Iterator[bytes]:
     plaintexts = [wrap_control(body) for body in HONEST_BODIES]
-    reads = [bytes(frame.read(500)) for frame in _frames()]
+    reads = [bytes(frame.read(500)) for frame in (*_frames(), *_udp_frames())]
     segment = encode_frame_header(34, 16) + TcpFrame(bytes(200)).build()
     yield b"".join(_deed(1, b"\0", _piece(each), b"\x01") for each in plaintexts)
     yield b"".join(_deed(3, b"\0", _piece(each)) for each in plaintexts)
@@ -114,12 +121,15 @@ def seeds() -> dict[str, list[bytes]]:
     """Return what to start from, by target."""
     bodies = HONEST_BODIES
     reads = [bytes(frame.read(size)) for frame in _frames() for size in (0, 200)]
+    reads += [bytes(frame.read(100)) for frame in _udp_frames()]
+    complete = TcpFrame(bytes(2000)).build(is_partial=False)
+    reads.append(bytes(10) + complete)
     pieces = cut(bytes(3000), 1200)
     fragments = [
         encode_fragment_header(5, index, len(pieces), 0, 0) + piece
         for index, piece in enumerate(pieces)
     ]
-    frames = [frame.build() for frame in _frames()]
+    frames = [frame.build() for frame in (*_frames(), *_udp_frames())]
     invite = f"mesh://203.0.113.1:7777/home?s={'ab' * 32}#secret"
     return {
         "datagram": list(_datagrams()),
