@@ -1,6 +1,7 @@
 """The supernodes of one edge: which, under which key, and where their names lead to just now."""
 
 import logging
+import math
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ WEB_PORT = 443  # where a supernode may listen too, for those who have nothing e
 RESOLVE_INTERVAL = 3.0  # s; between attempts while a supernode is out of reach
 PATIENCE = 2.5  # s; without an answer before the user is told
 REMINDER_INTERVAL = 30.0  # s; between lines about one supernode that stays out of reach
+SPARE_REMINDER_INTERVAL = 600.0  # s; the same while another supernode serves us
 
 _log = logging.getLogger(__name__)
 
@@ -125,11 +127,12 @@ class SupernodeWatch:
         self._is_served = False
         self._unreached_since = 0.0
         self._told: list[Endpoint] | None = None
-        self._told_at = -REMINDER_INTERVAL
+        self._told_at = -math.inf
+        self._others: set[int] = set()
         self._wake = trio.Event()
 
     def handle(self, event: Event) -> None:
-        """Learn whether we are registered with this one."""
+        """Learn whether we are registered with this one, and with which others."""
         match event:
             case events.Registered(number) if number == self._number:
                 self._is_served = True
@@ -137,6 +140,10 @@ class SupernodeWatch:
                 self._is_served = False
                 self._unreached_since = trio.current_time()
                 self.wake()
+            case events.Registered(number):
+                self._others.add(number)
+            case events.SupernodeLost(number):
+                self._others.discard(number)
             case _:
                 pass
 
@@ -195,7 +202,8 @@ class SupernodeWatch:
         return list(found)
 
     def _tell(self, what: str) -> None:
-        if trio.current_time() >= self._told_at + REMINDER_INTERVAL:
+        interval = SPARE_REMINDER_INTERVAL if self._others else REMINDER_INTERVAL
+        if trio.current_time() >= self._told_at + interval:
             self._told_at = trio.current_time()
             _log.warning("%s; trying on", what)
 

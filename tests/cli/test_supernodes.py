@@ -1,5 +1,6 @@
 """Which supernodes, under which key, and what the user is told while they are out of reach."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_silence_is_told_soon_and_then_rarely(caplog: pytest.LogCaptureFixture) 
     caplog.clear()
     lines, _ = lines_after(2 * REMINDER_INTERVAL + 8, caplog)
     assert len(lines) == 3
+
+
+def test_the_silence_of_a_spare_is_told_once_while_another_supernode_serves_us(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = dataclasses.replace(REGISTERED, supernode=1)
+    lines, _ = lines_after(300.0, caplog, lambda watch: watch.handle(other))
+    assert lines == ["supernode 192.0.2.1:7777 does not answer; trying on"]
 
 
 def test_once_registered_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
