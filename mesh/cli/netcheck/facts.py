@@ -90,6 +90,21 @@ class WayFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """One way to a supernode by stream, other than plain TCP to its address.
+
+    Attributes:
+        supernode: its name, as the user knows it.
+        way: as a URL; through an HTTP proxy where the environment names one.
+        answer: what became of it.
+    """
+
+    supernode: str
+    way: str
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class NatFacts:
     """What is between this machine and the internet, in one family.
 
@@ -156,6 +171,7 @@ class Facts:
         ipv6: the same of IPv6, where a NAT is rare and a firewall is not.
         port_mapping: what the router offers.
         local: what the machine has.
+        streams: other ways to the supernodes.
     """
 
     source: str
@@ -164,3 +180,4 @@ class Facts:
     ipv6: NatFacts
     port_mapping: tuple[RouterFacts, ...]
     local: LocalFacts
+    streams: tuple[StreamFacts, ...] = ()

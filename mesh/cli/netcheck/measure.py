@@ -7,6 +7,7 @@ router granted. A running edge does not notice: other sockets, another identity.
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 import trio
 
 from mesh.addresses import Endpoint
-from mesh.cli.netcheck.facts import Answer, Facts, NatFacts, RouterFacts, WayFacts
+from mesh.cli.netcheck.facts import Answer, Facts, NatFacts, RouterFacts, StreamFacts, WayFacts
 from mesh.cli.netcheck.reached import (
     answer_of,
     is_afar,
@@ -24,16 +25,20 @@ from mesh.cli.netcheck.reached import (
     nat_facts,
     router_facts,
 )
+from mesh.cli.settings import StreamSettings
+from mesh.cli.streams import StreamOpener, ways_to
 from mesh.cli.supernodes import SupernodeTarget, resolve
 from mesh.core.check import HAIRPIN_BYTES, CheckEngine, Target
 from mesh.core.conversation import Conversation, Depth
-from mesh.engine import SocketId, WellKnownSocket
+from mesh.engine import SocketId, Transport, WellKnownSocket
 from mesh.net.driver import Driver
 from mesh.net.link import Gateway, LocalAddress, default_gateways, local_networks
 from mesh.net.port import PortClosed
 from mesh.net.portmap import find_routers
+from mesh.net.proxy import no_proxy_from_environment, proxy_from_environment
 from mesh.net.router import PortMapping, Router, RouterLink, choose_link
 from mesh.net.stream_opening import Opening
+from mesh.net.stream_way import StreamWay
 from mesh.net.udp import UdpPort, open_udp_pair
 from mesh.net.upnp import UpnpRouter
 
@@ -46,6 +51,8 @@ MAPPING_PATIENCE: Final = 2.5  # s; SOAP takes some routers seconds
 UNMAP_PATIENCE: Final = 0.7  # s; what is granted is given back even when time is over
 HTTPS_PORT: Final = 443
 MAX_WAYS: Final = 8
+MAX_STREAMS: Final = 8  # per supernode
+STREAM_PATIENCE: Final = 2.5  # s; TCP, TLS and HTTP, one behind the other
 _LOOK_INTERVAL: Final = 0.02  # s
 
 
@@ -78,7 +85,7 @@ async def measure(source: str, targets: Sequence[SupernodeTarget]) -> Facts:
     with trio.move_on_after(RESOLVE_PATIENCE):
         await _resolve_all(targets, found)
     ways = [way for number in sorted(found) for way in found[number]]
-    return await _Measurement(source, ways[:MAX_WAYS]).run()
+    return await _Measurement(source, ways[:MAX_WAYS], targets).run()
 
 
 async def _resolve_all(targets: Sequence[SupernodeTarget], found: dict[int, list[Way]]) -> None:
@@ -100,10 +107,22 @@ async def _resolve_all(targets: Sequence[SupernodeTarget], found: dict[int, list
 class _Measurement:
     """One check under way."""
 
-    def __init__(self, source: str, ways: Sequence[Way]) -> None:
+    def __init__(
+        self, source: str, ways: Sequence[Way], targets: Sequence[SupernodeTarget]
+    ) -> None:
         self._source = source
         self._ways = ways
         self._connects = [_Connects() for _ in ways]
+        proxy, _ = proxy_from_environment(os.environ)
+        settings = StreamSettings(proxy=proxy, no_proxy=no_proxy_from_environment(os.environ))
+        self._opener = StreamOpener(settings)
+        # Plain TCP to the address itself is tried anyway.
+        self._streams: dict[tuple[str, StreamWay], Answer] = {
+            (str(target), way): Answer.SILENT
+            for target in targets[:MAX_WAYS]
+            for way in ways_to(target, None)[:MAX_STREAMS]
+            if proxy is not None or way in target.ways or way.transport is Transport.WEBSOCKET
+        }
         self._offers: list[tuple[RouterLink, str, PortMapping | None]] = []
         self._local: list[LocalAddress] = []
         self._gateways: list[Gateway] = []
@@ -122,6 +141,8 @@ class _Measurement:
                 async with trio.open_nursery() as nursery:
                     for way, connects in zip(self._ways, self._connects, strict=True):
                         nursery.start_soon(_connect, way, connects)
+                    for name, stream_way in self._streams:
+                        nursery.start_soon(self._try_stream, name, stream_way)
                     nursery.start_soon(self._ask_routers, ports)
                     await self._talk(checks, pairs)
             return self._facts(checks[0], ports)
@@ -172,6 +193,10 @@ class _Measurement:
             if to is not None:
                 driver.step(partial(check.try_hairpin, to))
 
+    async def _try_stream(self, name: str, way: StreamWay) -> None:
+        with trio.move_on_after(STREAM_PATIENCE):
+            self._streams[name, way] = await try_stream(self._opener, way)
+
     # The router
 
     async def _ask_routers(self, ports: dict[SocketId, int]) -> None:
@@ -212,6 +237,9 @@ class _Measurement:
             ipv6=self._nat(talks, ports.get(WellKnownSocket.UDP_IPV6, 0), is_ipv6=True),
             port_mapping=self._port_mapping(talks),
             local=local_facts(self._local, self._gateways),
+            streams=tuple(
+                StreamFacts(name, str(way), answer) for (name, way), answer in self._streams.items()
+            ),
         )
 
     def _nat(self, talks: Sequence[Conversation], port: int, *, is_ipv6: bool) -> NatFacts:
@@ -307,6 +335,21 @@ async def try_tcp(endpoint: Endpoint) -> Answer:
         except OSError:
             return Answer.NO_ROUTE
         return await _who_answers(connection)
+
+
+async def try_stream(opener: StreamOpener, way: StreamWay) -> Answer:
+    """Return what is at the end of a way; whoever calls limits the time."""
+    try:
+        opening, _ = await opener.open(way)
+    except PortClosed:
+        return Answer.OPEN
+    except OSError as error:
+        is_refused = isinstance(error, ConnectionError | ssl.SSLError) or isinstance(
+            error.__cause__, ConnectionError
+        )
+        return Answer.REFUSED if is_refused else Answer.NO_ROUTE
+    opening.close()
+    return Answer.ANSWERED
 
 
 async def _who_answers(connection: trio.socket.SocketType) -> Answer:

@@ -6,7 +6,7 @@ from typing import Any, Final, TextIO
 
 from rich.text import Text
 
-from mesh.cli.netcheck.facts import Answer, Facts, Key, NatFacts, RouterFacts, WayFacts
+from mesh.cli.netcheck.facts import Answer, Facts, Key, NatFacts, RouterFacts, StreamFacts, WayFacts
 from mesh.cli.netcheck.verdict import Kind, Verdict
 from mesh.cli.tables import milliseconds, print_table
 
@@ -44,6 +44,7 @@ def print_report(facts: Facts, verdict: Verdict, out: TextIO) -> None:
         ("nat, ipv4", _nat(facts.nat)),
         ("hairpin", _YES_NO[facts.nat.hairpin]),
         ("ipv6", _nat(facts.ipv6) if facts.local.has_ipv6 else "none"),
+        ("streams", ", ".join(map(_stream, facts.streams)) or "none tried"),
         ("port mapping", ", ".join(map(_router, facts.port_mapping)) or "none"),
         ("verdict", Text(verdict.kind.value, style=_STYLES[verdict.kind])),
     ]
@@ -80,6 +81,10 @@ def _nat(nat: NatFacts) -> str:
         f"seen as {' '.join(nat.seen_as)}",
     ]
     return "; ".join(parts)
+
+
+def _stream(stream: StreamFacts) -> str:
+    return f"{stream.way} {stream.answer.value}"
 
 
 def _router(router: RouterFacts) -> str:

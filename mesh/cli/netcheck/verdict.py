@@ -61,7 +61,9 @@ class _Known:
         self.udp_ipv4 = _has_udp(ways, "ipv4")
         self.udp_ipv6 = _has_udp(ways, "ipv6")
         self.udp_443 = any(way.udp_443 is Answer.ANSWERED for way in ways)
-        self.tcp = any(Answer.ANSWERED in {way.tcp, way.tcp_443} for way in ways)
+        self.tcp = any(Answer.ANSWERED in {way.tcp, way.tcp_443} for way in ways) or any(
+            stream.answer is Answer.ANSWERED for stream in facts.streams
+        )
         self.tcp_443_passes = any(way.tcp_443 in {Answer.ANSWERED, Answer.OPEN} for way in ways)
         self.is_online = facts.local.has_ipv4 or facts.local.has_ipv6
         self.is_mapped = any(one.external and one.is_public for one in facts.port_mapping)

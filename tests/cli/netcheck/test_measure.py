@@ -14,8 +14,10 @@ from mesh.cli.netcheck.facts import Answer, Key
 from mesh.cli.netcheck.measure import TIME_LIMIT, measure, try_tcp
 from mesh.cli.supernodes import SupernodeTarget
 from mesh.cli.values import HostPort
+from mesh.engine import Transport
 from mesh.net.link import Gateway
 from mesh.net.router import PortMapping
+from mesh.net.stream_way import StreamWay
 from supernode.config import SupernodeConfig
 from supernode.server import SupernodeServer
 
@@ -34,6 +36,9 @@ def nothing_leaves_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(socket.EAI_NONAME, "Name or service not known")
         return [Endpoint(*place)]
 
+    for variable in ("https_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
     monkeypatch.setattr(measuring, "default_gateways", no_gateways)
     monkeypatch.setattr(measuring, "resolve", resolve)
 
@@ -50,10 +55,11 @@ def test_a_supernode_on_loopback_is_measured_and_not_joined(tmp_path: Path) -> N
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
             place = HostPort(LOOPBACK, server.endpoints[0].port)
+            way = StreamWay(Transport.TCP, LOOPBACK, place.port)
             targets = [
-                SupernodeTarget((place,), server.fingerprint, ""),
-                SupernodeTarget((place,), "b" * 32, ""),
-                SupernodeTarget((HostPort("no-such-host", 1),), "", ""),
+                SupernodeTarget((place,), server.fingerprint, "", ways=(way,)),
+                SupernodeTarget((place,), "b" * 32, "", is_kept=False),
+                SupernodeTarget((HostPort("no-such-host", 1),), "", "", is_kept=False),
             ]
             with trio.fail_after(2 * TIME_LIMIT):
                 facts = await measure("the test", targets)
@@ -64,6 +70,9 @@ def test_a_supernode_on_loopback_is_measured_and_not_joined(tmp_path: Path) -> N
             assert right.seen_as.startswith(LOOPBACK)
             assert (wrong.key, wrong.fingerprint) == (Key.WRONG, server.fingerprint)
             assert wrong.seen_as == ""
+            named, *guessed = facts.streams
+            assert (named.way, named.answer) == (str(way), Answer.ANSWERED)
+            assert [one.way.partition(":")[0] for one in guessed] == ["wss", "ws"]
             assert facts.nat.seen_as == ()  # a supernode on this machine sees no NAT
             nursery.cancel_scope.cancel()
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from mesh.cli.netcheck.facts import (
     Mapping,
     NatFacts,
     RouterFacts,
+    StreamFacts,
     WayFacts,
 )
 from mesh.cli.netcheck.verdict import ADVICE, VERDICTS, Kind, judge
@@ -30,6 +32,7 @@ HARD = NatFacts(Mapping.DEPENDENT, Filtering.PORT)
 PUBLIC = NatFacts(Mapping.NONE, Filtering.ADDRESS)
 FIREWALLED = NatFacts(Mapping.NONE, Filtering.PORT)
 UNKNOWN = NatFacts()
+WEB = StreamFacts("sn:7777", "wss://sn:443/mesh", Answer.ANSWERED)
 
 
 def way(udp: Answer = Answer.ANSWERED, family: str = "ipv4", **others: object) -> WayFacts:
@@ -116,6 +119,7 @@ def test_every_verdict_and_every_piece_of_advice_is_given_some_time() -> None:
             facts(way(Answer.SILENT, udp_443=Answer.ANSWERED, tcp=Answer.ANSWERED)),
             Kind.UDP_443_ONLY,
         ),
+        (replace(facts(way(Answer.SILENT)), streams=(WEB,)), Kind.TCP_ONLY),
         (facts(way(Answer.NO_ROUTE), local=NOTHING), Kind.OFFLINE),
         (facts(way(Answer.NO_ROUTE), local=ALONE), Kind.BLOCKED),
         (facts(way(Answer.SILENT), way(Answer.ANSWERED), nat=EASY), Kind.EASY),
