@@ -93,6 +93,27 @@ def measure_alone(rounds: int) -> Rows:
     return {"mesh": [{"join_s": statistics.median(joins), "idle_mb": statistics.median(memory)}]}
 
 
+def quotients(rows: Rows, lossy: Rows) -> list[tuple[str, float]]:
+    """Return what else people ask for: medians divided by each other."""
+
+    def of(found: Rows, name: str, key: str) -> float:
+        return median(found.get(name, []), key)
+
+    pairs = [
+        (
+            "TCP relayed, divided by direct",
+            of(rows, "mesh relayed", "tcp_mbit"),
+            of(rows, "mesh", "tcp_mbit"),
+        )
+    ]
+    pairs += [
+        (f"{column.title}, divided by bare", of(lossy, "mesh", key), of(lossy, "bare veth", key))
+        for column in _LOSSY_COLUMNS.values()
+        for key in (column.key,)
+    ]
+    return [(title, ours / theirs) for title, ours, theirs in pairs if theirs > 0 and ours >= 0]
+
+
 def main() -> None:
     """Measure what the command line asks for, print tables, write JSON."""
     parser = argparse.ArgumentParser(prog="end-to-end", description=__doc__.splitlines()[0])
@@ -125,6 +146,8 @@ def main() -> None:
         print(table(rows, columns), end="\n\n")
     if lossy:
         print(table(lossy, list(_LOSSY_COLUMNS.values())), end="\n\n")
+    for title, value in quotients(rows, lossy):
+        print(f"- {title}: {shown(value)}")
     if alone:
         for key, title in _ALONE.items():
             print(f"- {title}: {shown(median(alone['mesh'], key))}")

@@ -4,6 +4,7 @@ import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from benches.end_to_end import quotients
 from benches.measures import Column
 from benches.plot import svg
 from benches.report import median, ratios, read_json, shown, table, write_json
@@ -62,3 +63,10 @@ def test_the_picture_is_xml_and_leaves_the_bare_link_out() -> None:
     ]
     assert bars[0] == 2 * bars[1]
     assert bars[3] == 4 * bars[2]
+
+
+def test_quotients_are_those_of_what_was_measured() -> None:
+    rows = {"mesh": [{"tcp_mbit": 1000.0}], "mesh relayed": [{"tcp_mbit": 600.0}]}
+    lossy = {"mesh": [{"lossy_bbr_mbit": 90.0}], "bare veth": [{"lossy_bbr_mbit": 100.0}]}
+    assert [value for _, value in quotients(rows, lossy)] == [0.6, 0.9]
+    assert quotients({}, {}) == []
