@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from mesh.constants import SHOWN_ADDRESS_BURST, SHOWN_ADDRESS_RATE
 from mesh.core.config import EdgeConfig
 from mesh.core.lan_sightings import LanSightings
 from mesh.core.leased import Lease
@@ -81,6 +82,7 @@ class Context:
         number: the last initiation number used (section 5.1).
         lan_sightings: where members have announced themselves.
         told_addresses: how often addresses that peers merely name may be pinged.
+        shown_addresses: the same of those that a supernode, or the source of a datagram, shows.
         instance: of this start, told to every supernode (section 10.1).
         lease: our address.
         our_nat: the kind of NAT that we are behind.
@@ -96,6 +98,9 @@ class Context:
         self.events: list[Event] = []
         self.number = config.epoch << 32
         self.told_addresses = ToldAddresses()
+        self.shown_addresses = ToldAddresses(
+            SHOWN_ADDRESS_BURST, SHOWN_ADDRESS_RATE, refuses_strangers=False
+        )
         self.lan_sightings = LanSightings()
         self.instance = entropy(INSTANCE_BYTES)
         self.lease = Lease()

@@ -55,7 +55,7 @@ SEEN_PING_INTERVAL = 0.3  # s between pings that datagrams from an unproved sour
 class PathTable:
     """All ways to one peer.
 
-    ``told_addresses`` is shared by all peers of an edge.
+    ``told_addresses`` and ``shown_addresses`` are shared by all peers of an edge.
 
     Without ``may_relay`` a relayed way still carries handshakes and messages, but no frames.
 
@@ -66,9 +66,15 @@ class PathTable:
     """
 
     def __init__(
-        self, told_addresses: ToldAddresses, *, may_relay: bool, may_be_direct: bool
+        self,
+        told_addresses: ToldAddresses,
+        shown_addresses: ToldAddresses,
+        *,
+        may_relay: bool,
+        may_be_direct: bool,
     ) -> None:
         self._told_addresses = told_addresses
+        self._shown_addresses = shown_addresses
         self._may_relay = may_relay
         self._may_be_direct = may_be_direct
         self._direct: dict[Via, Path] = {}
@@ -341,10 +347,9 @@ class PathTable:
         return False
 
     def _may_ping_address(self, path: Path, now: float) -> bool:
-        if path.source is not Source.TOLD:
-            return True
-        host, is_lan = path.via.endpoint.host, path.preference == 0
-        return self._told_addresses.take(host, now, is_lan=is_lan)
+        is_told = path.source is Source.TOLD
+        addresses = self._told_addresses if is_told else self._shown_addresses
+        return addresses.take(path.via.endpoint.host, now, is_lan=path.preference == 0)
 
     def _wants_round(self, now: float) -> bool:
         has_direct = self.active is not None and not self.active.is_relay

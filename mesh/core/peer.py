@@ -78,6 +78,7 @@ class Peer:
         self.sessions = self._handshake.sessions
         self.paths = PathTable(
             context.told_addresses,
+            context.shown_addresses,
             may_relay=not config.no_relay,
             may_be_direct=not config.relay_only,
         )

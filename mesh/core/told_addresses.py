@@ -2,15 +2,18 @@
 
 A peer may name whom it likes, and one person may be many peers: whatever they say, an address that
 none of them has proved to be at gets no more than this from us. Where the supernode saw a peer, and
-where a peer's own datagrams come from, is not for peers to say: such endpoints do not count.
+where a peer's own datagrams come from, is not for peers to say: such endpoints count apart, so that
+no member can keep us from another one, and for more. They are not proved either, though.
 """
 
 import ipaddress
+import math
 
 from mesh.constants import TOLD_ADDRESS_BURST, TOLD_ADDRESS_RATE
 from mesh.core.allowance import Allowance
 
 MAX_ADDRESSES = 1024  # that have been pinged so lately that their allowance is not whole again
+LOOK_INTERVAL = 0.1  # s between looks for such that may be forgotten, 0.2 ms each
 LAN_FACTOR = 4
 """Homes all use the same few private networks: of many peers each may name 192.168.1.2."""
 
@@ -21,10 +24,20 @@ class ToldAddresses:
     Args:
         burst: how much is allowed at once.
         rate: how much per second after that.
+        refuses_strangers: whether one that there is no room for gets nothing. Without that each of
+            so many addresses gets little.
     """
 
-    def __init__(self, burst: float = TOLD_ADDRESS_BURST, rate: float = TOLD_ADDRESS_RATE) -> None:
+    def __init__(
+        self,
+        burst: float = TOLD_ADDRESS_BURST,
+        rate: float = TOLD_ADDRESS_RATE,
+        *,
+        refuses_strangers: bool = True,
+    ) -> None:
         self._burst, self._rate = burst, rate
+        self._refuses_strangers = refuses_strangers
+        self._look_at = -math.inf
         self._by_address: dict[str | int, Allowance] = {}
 
     def __len__(self) -> int:
@@ -35,10 +48,11 @@ class ToldAddresses:
         key = _key(host)
         allowance = self._by_address.get(key)
         if allowance is None:
-            if len(self._by_address) >= MAX_ADDRESSES:
+            if len(self._by_address) >= MAX_ADDRESSES and now >= self._look_at:
+                self._look_at = now + LOOK_INTERVAL
                 self._forget_whole(now)
             if len(self._by_address) >= MAX_ADDRESSES:
-                return False
+                return not self._refuses_strangers
             factor = LAN_FACTOR if is_lan else 1
             allowance = Allowance(factor * self._burst, factor * self._rate)
             self._by_address[key] = allowance

@@ -28,7 +28,9 @@ TOKENS = (number.to_bytes(8, "big") for number in itertools.count())
 
 
 def table(*, relay: bool = True, may_relay: bool = True, may_be_direct: bool = True) -> PathTable:
-    paths = PathTable(ToldAddresses(), may_relay=may_relay, may_be_direct=may_be_direct)
+    paths = PathTable(
+        ToldAddresses(), ToldAddresses(512, 64.0), may_relay=may_relay, may_be_direct=may_be_direct
+    )
     if relay:
         paths.set_relay(0, RELAY, 0.0)
     return paths

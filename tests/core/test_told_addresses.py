@@ -3,7 +3,12 @@
 import pytest
 
 from mesh.addresses import Endpoint
-from mesh.constants import TOLD_ADDRESS_BURST, TOLD_ADDRESS_RATE
+from mesh.constants import (
+    SHOWN_ADDRESS_BURST,
+    SHOWN_ADDRESS_RATE,
+    TOLD_ADDRESS_BURST,
+    TOLD_ADDRESS_RATE,
+)
 from mesh.core.outbox import Via
 from mesh.core.path import Source
 from mesh.core.paths import PathTable
@@ -56,8 +61,8 @@ def test_an_address_in_use_is_not_forgotten_for_others() -> None:
 
 def _pings_of_peers(source: Source, peers: int) -> int:
     """Have many peers name many endpoints of the victim; count the pings of a minute."""
-    told = ToldAddresses()
-    tables = [PathTable(told, may_relay=True, may_be_direct=True) for _ in range(peers)]
+    told, shown = ToldAddresses(), ToldAddresses(SHOWN_ADDRESS_BURST, SHOWN_ADDRESS_RATE)
+    tables = [PathTable(told, shown, may_relay=True, may_be_direct=True) for _ in range(peers)]
     pings, token, now = 0, 0, 0.0
     while now < MINUTE:
         for table in tables:
@@ -78,11 +83,26 @@ def test_many_peers_get_a_third_party_pinged_no_more_than_one_could(peers: int) 
 
 
 @pytest.mark.parametrize("source", [Source.INTRODUCED, Source.SEEN])
-def test_where_a_peer_was_seen_does_not_count(source: Source) -> None:
+def test_a_lying_supernode_or_forged_sources_get_a_third_party_pinged_so_often(
+    source: Source,
+) -> None:
+    pings = _pings_of_peers(source, 60)
+    assert 1000 < pings <= SHOWN_ADDRESS_BURST + MINUTE * SHOWN_ADDRESS_RATE
+
+
+def test_of_more_addresses_than_there_is_room_for_each_may_still_be_pinged() -> None:
+    shown = ToldAddresses(refuses_strangers=False)
+    for number in range(2 * MAX_ADDRESSES):
+        assert shown.take(f"198.18.{number >> 8}.{number & 255}", 0.0, is_lan=False)
+    assert len(shown) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize("source", [Source.INTRODUCED, Source.SEEN])
+def test_where_a_peer_was_seen_counts_apart(source: Source) -> None:
     """Else a member could keep us from another one by naming that one's address all the time."""
     told = ToldAddresses()
     taken(told, VICTIM)
-    table = PathTable(told, may_relay=True, may_be_direct=True)
+    table = PathTable(told, ToldAddresses(), may_relay=True, may_be_direct=True)
     table.add_candidate(Via(0, Endpoint(VICTIM, 1)), source, 0.0)
     table.add_candidate(Via(0, Endpoint(VICTIM, 2)), Source.TOLD, 0.0)
     assert [path.via.endpoint.port for path in table.pings_due(0.0)] == [1]
