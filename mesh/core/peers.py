@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from mesh import events
 from mesh.addresses import EdgeId
 from mesh.constants import INITIATE_FALLBACK, PEER_SILENCE_TIMEOUT, PROTOCOL_VERSION
+from mesh.core.allowance import Allowance
 from mesh.core.context import Context
 from mesh.core.local import LocalEndpoints
 from mesh.core.nat_kind import to_told
@@ -22,6 +23,8 @@ from mesh.events import DropReason
 from mesh.wire.messages import Hello
 
 MAX_PEERS = 4096
+EVICTION_BURST = 64.0  # looks for somebody who gives way in a full table, 2 ms each
+EVICTION_RATE = 8.0  # 1/s
 
 
 class PeerTable:
@@ -42,6 +45,7 @@ class PeerTable:
         self._local = local
         self._switch = switch
         self._by_id: dict[EdgeId, Peer] = {}
+        self._evictions = Allowance(EVICTION_BURST, EVICTION_RATE)
         supernodes.on_doubt = self._supernode_doubted
         supernodes.on_loss = self._supernode_lost
         supernodes.on_move = self._supernode_moved
@@ -105,7 +109,9 @@ class PeerTable:
         self, registration: Registration, edge_id: EdgeId, now: float, *, is_newcomer: bool
     ) -> None:
         member = registration.membership.members[edge_id]
-        peer = self.peer_for(member.key) if self._is_key_usable(edge_id, member.key) else None
+        peer = None
+        if self._is_key_usable(edge_id, member.key):
+            peer = self.peer_for(member.key, now, by=registration.number)
         via = registration.contact.via
         if peer is None or via is None:
             self._context.drop(DropReason.TABLE_FULL)
@@ -127,11 +133,17 @@ class PeerTable:
             return False
         return True
 
-    def peer_for(self, static_key: bytes) -> Peer | None:
-        """Return the peer with this key, made if need be; None for ourselves or a full table."""
+    def peer_for(self, static_key: bytes, now: float, *, by: int | None = None) -> Peer | None:
+        """Return the peer with this key, made if need be; None for ourselves or a full table.
+
+        Args:
+            static_key: what it has proved, or what a supernode says.
+            now: the time.
+            by: the number of that supernode; None for a peer that has proved itself.
+        """
         edge_id = edge_id_of(static_key)
         peer = self._by_id.get(edge_id)
-        if peer is None and edge_id != self._our_id and len(self._by_id) < MAX_PEERS:
+        if peer is None and edge_id != self._our_id and self._has_room(by, now):
             peer = self._by_id[edge_id] = Peer(
                 static_key,
                 self._context,
@@ -142,6 +154,26 @@ class PeerTable:
             self._switch.reserve(default_mac_of(static_key), edge_id)
             self._recall(peer)
         return peer
+
+    def _has_room(self, by: int | None, now: float) -> bool:
+        """Whether there is room for one more peer, made if need be.
+
+        A supernode may make up members without end, and must not keep out those of another one: who
+        names the most that nobody has met loses one.
+        """
+        if len(self._by_id) < MAX_PEERS:
+            return True
+        if not self._evictions.take(now):
+            return False
+        unmet: dict[int, list[Peer]] = {}
+        for peer in self._by_id.values():
+            if peer.sessions.current is None and len(peer.members) == 1:
+                unmet.setdefault(next(iter(peer.members)), []).append(peer)
+        supernode = max(unmet, key=lambda number: len(unmet[number]), default=by)
+        if supernode is None or supernode == by:
+            return False
+        self.forget(unmet[supernode][-1])
+        return True
 
     def _recall(self, peer: Peer) -> None:
         """Give a new peer what supernodes have told of it before."""

@@ -309,7 +309,7 @@ class Reception:
             self._context.outbox.send(via, answer)
             raise
         self._guard.accept_number(edge_id_of(initiation.their_static), initiation.number)
-        peer = self._peers.peer_for(initiation.their_static)
+        peer = self._peers.peer_for(initiation.their_static, now)
         if peer is None:
             self._context.drop(DropReason.TABLE_FULL)
             return

@@ -5,6 +5,7 @@ import pytest
 from mesh.addresses import Endpoint
 from mesh.constants import INITIATE_FALLBACK, PEER_SILENCE_TIMEOUT
 from mesh.core import peers as peers_module
+from mesh.core.config import SupernodeConfig
 from mesh.crypto.handshake import PeerInitiator
 from mesh.crypto.identity import Identity
 from mesh.crypto.suite import Suite
@@ -124,7 +125,23 @@ def test_the_table_has_a_cap_for_introductions_and_initiations(
     )
     target.receive(newcomer.datagram, HOME, 1.0)
     assert len(ids(target)) == 3
-    assert of_type(DatagramType.PEER_RESPONSE, target.sent()) == []
+    assert ALICE.edge_id.hex() in ids(target), (
+        "who has proved itself comes before who is only named"
+    )
+    assert len(of_type(DatagramType.PEER_RESPONSE, target.sent())) == 1
+
+
+def test_who_has_proved_itself_does_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_module, "MAX_PEERS", 3)
+    target = Target()
+    for seed in range(300, 308, 2):
+        one = Identity.generate(dice(seed))
+        initiator = PeerInitiator(
+            one, COMMUNITY, target.identity.public_key, Suite.AESGCM_SHA256, 1, 1, dice(3)
+        )
+        target.receive(initiator.datagram, HOME, 1.0)
+    assert len(ids(target)) == 3
+    assert target.drops() == {"table_full": 1}
 
 
 def test_a_member_that_moved_is_tried_at_its_new_endpoint() -> None:
@@ -205,3 +222,40 @@ def test_an_edge_that_wants_the_relay_only_tells_no_candidates() -> None:
     target = Target(relay_only=True, advertise=(AT_ALICE,))
     target.engine.set_local_addresses(["192.0.2.9"], 4000, 0, 1.0)
     assert target.engine._peers.hello(answer=True).candidates == ()
+
+
+def made_up(count: int, seed: int) -> tuple[Member, ...]:
+    """Members of whom nobody has the secret."""
+    return tuple(member_of(Identity.generate(dice(seed + n)), 500 + n, HOME) for n in range(count))
+
+
+def two_registrations() -> tuple[Target, ScriptedSupernode, ScriptedSupernode]:
+    second_at = Endpoint("203.0.113.2", 7777)
+    target = Target(supernodes=(SupernodeConfig("one:7777"), SupernodeConfig("two:7777")))
+    first = ScriptedSupernode(target)
+    second = ScriptedSupernode(target, seed=50, endpoint=second_at)
+    first.take_in(0.0)
+    target.engine.set_supernode_endpoints(1, [second_at], 0.0)
+    target.engine.handle_timers(0.3)
+    second.collect(0.3)
+    second.respond(0.3)
+    second.say(second.registered(), 0.3)
+    return target, first, second
+
+
+def test_members_that_one_supernode_makes_up_do_not_keep_out_those_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers_module, "MAX_PEERS", 20)
+    target, honest, liar = two_registrations()
+    for start in range(0, 36, 9):
+        liar.say(Members(made_up(9, 1000 + start), liar.digest(), page=0, pages=0), 1.0)
+    assert len(ids(target)) == 20
+    met = HostileMember(target, 1.0)  # has the secret, whoever may have told of it
+    alice = member_of(ALICE, 9, AT_ALICE)
+    tell(honest, (alice,), 1.1, 0)
+    assert {ALICE.edge_id.hex(), met.identity.edge_id.hex()} <= {*ids(target)}
+    for start in range(0, 36, 9):
+        liar.say(Members(made_up(9, 2000 + start), liar.digest(), page=0, pages=0), 1.2)
+    assert {ALICE.edge_id.hex(), met.identity.edge_id.hex()} <= {*ids(target)}
+    assert len(ids(target)) == 20
