@@ -9,7 +9,6 @@
 """
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,8 +27,10 @@ KINDS = {
     "symmetric": Kind.SYMMETRIC,
     "sequential": Kind.SEQUENTIAL,
 }
-LONGEST = 20.0
-"""s; it takes 5 at most, and the start of Python, many at once on a busy machine."""
+LONGEST = 7.0
+"""s; it takes 5 at most, and a busy machine is late."""
+AT_ONCE = 4
+"""Checks; each starts a Python, which is more work than the check."""
 
 
 class Net:
@@ -51,12 +52,10 @@ class Net:
         }
 
     def check(self, name: str, *arguments: str) -> dict[str, Any]:
-        started_at = time.monotonic()
         endpoint = self.supernode.endpoint
         found: dict[str, Any] = self.programs[name].json(
             "netcheck", "--supernode", endpoint, *arguments
         )
-        found["took"] = time.monotonic() - started_at
         return found
 
 
@@ -67,7 +66,7 @@ def net(lab: Lab) -> Net:
 
 @pytest.fixture(scope="module")
 def found(net: Net) -> dict[str, dict[str, Any]]:
-    with ThreadPoolExecutor(len(net.programs)) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip(net.programs, pool.map(net.check, net.programs), strict=True))
 
 
@@ -95,7 +94,7 @@ def test_it_tells_the_kinds_apart(
     assert (way["udp"], way["mtu"]) == ("answered", 1500)
     if name != "sequential":  # that router of the lab translates UDP only
         assert way["tcp"] == "answered"
-    assert one["took"] < LONGEST
+    assert one["took_s"] < LONGEST
 
 
 def test_sequential_ports_and_the_lack_of_hairpin_are_seen(found: dict[str, Any]) -> None:
@@ -115,7 +114,7 @@ def test_where_udp_is_blocked_tcp_is_found(found: dict[str, Any]) -> None:
     assert blocked["verdict"]["kind"] == "tcp-only"
     [way] = blocked["supernodes"]
     assert (way["udp"], way["tcp"]) == ("silent", "answered")
-    assert blocked["took"] < LONGEST
+    assert blocked["took_s"] < LONGEST
 
 
 @pytest.mark.parametrize("protocol", ["pcp", "upnp"])

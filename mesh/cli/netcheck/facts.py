@@ -172,6 +172,7 @@ class Facts:
         port_mapping: what the router offers.
         local: what the machine has.
         streams: other ways to the supernodes.
+        took_s: for how many seconds the check ran.
     """
 
     source: str
@@ -181,3 +182,4 @@ class Facts:
     port_mapping: tuple[RouterFacts, ...]
     local: LocalFacts
     streams: tuple[StreamFacts, ...] = ()
+    took_s: float = 0.0

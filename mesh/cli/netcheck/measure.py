@@ -81,11 +81,13 @@ async def measure(source: str, targets: Sequence[SupernodeTarget]) -> Facts:
     Raises:
         MeshError: a socket cannot be opened.
     """
+    started_at = trio.current_time()
     found: dict[int, list[Way]] = {}
     with trio.move_on_after(RESOLVE_PATIENCE):
         await _resolve_all(targets, found)
     ways = [way for number in sorted(found) for way in found[number]]
-    return await _Measurement(source, ways[:MAX_WAYS], targets).run()
+    facts = await _Measurement(source, ways[:MAX_WAYS], targets).run()
+    return replace(facts, took_s=round(trio.current_time() - started_at, 3))
 
 
 async def _resolve_all(targets: Sequence[SupernodeTarget], found: dict[int, list[Way]]) -> None:
