@@ -142,14 +142,15 @@ class PathTable:
         """
         relay = self._relays.get(supernode)
         if relay is not None and self._is_used(relay, now) and len(self._relays) > 1:
-            self._doubt(relay, now, patience=trust.DOUBT_PATIENCE)
+            self._doubt(relay, now, patience=trust.RELAY_PATIENCE)
 
     @property
     def silent_relay(self) -> Via | None:
         """The relay that frames take, if it has fallen silent: its supernode should be asked."""
         active = self.active
-        is_silent = active is not None and active.is_relay and active.is_in_doubt
-        return active.via if active is not None and is_silent else None
+        if active is None or not active.is_relay or not active.is_in_doubt:
+            return None
+        return active.via
 
     def relay_lost(self, supernode: int, now: float) -> None:
         """Learn that a supernode is gone: any other relay is better than it."""
@@ -297,7 +298,7 @@ class PathTable:
         path.rejected_at = now
         is_recent = now - path.doubted_at < REFUSAL_INTERVAL
         if not path.is_in_doubt and not is_recent:
-            self._doubt(path, now, patience=trust.DOUBT_PATIENCE)
+            self._doubt(path, now, patience=trust.patience(path))
             return True
         return path.is_in_doubt and is_recent
 
@@ -327,7 +328,7 @@ class PathTable:
         """Doubt what does not answer, and look what else there is while the path in use is so."""
         for path in self.paths():
             if trust.deserves_doubt(path, now):
-                self._doubt(path, now, patience=trust.DOUBT_PATIENCE)
+                self._doubt(path, now, patience=trust.patience(path))
         active = self.active
         if active is None or not active.is_in_doubt:
             return

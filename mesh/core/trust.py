@@ -18,6 +18,7 @@ ANSWER_RTTS = 3  # round trips that an answer may take, jitter and queues includ
 ANSWER_TIMEOUT_MAX = 2.0  # s
 ONE_WAY_TIMEOUT = 1.5  # s without a pong, while the peer is heard: our own direction may be closed
 DOUBT_PATIENCE = 2.0  # s; pings get lost, and two equal ways would take turns
+RELAY_PATIENCE = 5.0  # s; a relayed round trip crosses twice as many links, and copies cost little
 RELAYED_GRACE = 0.3  # s; copies by the relay overtake, or trail, what comes directly
 RELAYED_ASK_INTERVAL = 1.0  # s; a peer that cannot reach us directly sends all it has by the relay
 
@@ -27,6 +28,11 @@ def answer_timeout(path: Path) -> float:
     if path.rtt is None:
         return ANSWER_TIMEOUT
     return min(max(ANSWER_RTTS * path.rtt, ANSWER_TIMEOUT), ANSWER_TIMEOUT_MAX)
+
+
+def patience(path: Path) -> float:
+    """Return for how many seconds a way that is in doubt is not left for another of its kind."""
+    return RELAY_PATIENCE if path.is_relay else DOUBT_PATIENCE
 
 
 def wants_asking(path: Path, now: float) -> bool:

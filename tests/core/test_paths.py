@@ -18,6 +18,7 @@ from mesh.core.outbox import Via
 from mesh.core.path import Source
 from mesh.core.paths import EXPECTED_WITHIN, PathTable
 from mesh.core.told_addresses import ToldAddresses
+from mesh.core.trust import RELAY_PATIENCE
 
 RELAY = Via(0, Endpoint("203.0.113.1", 7777), 42)
 WAN = Via(0, Endpoint("198.51.100.7", 4000))
@@ -262,14 +263,16 @@ def test_the_faster_relay_is_used_where_the_gain_is_worth_a_change() -> None:
     assert paths.vias(0.6) == (SPARE,)
 
 
-def test_a_relay_that_dies_silently_is_doubled_within_a_second_and_left_after_three() -> None:
+def test_a_relay_that_dies_silently_is_doubled_within_a_second_and_left_later() -> None:
     paths = two_relays()
     answer_pings(paths, 5.0)
     assert paths.vias(5.0) == (RELAY,)
     answer_pings(paths, 5.9, silent=RELAY)
     assert paths.vias(5.9) == (RELAY, SPARE)
-    answer_pings(paths, 8.5, silent=RELAY)
-    assert paths.vias(8.5) == (SPARE,)
+    answer_pings(paths, 5.9 + RELAY_PATIENCE - 1.0, silent=RELAY)
+    assert paths.vias(5.9 + RELAY_PATIENCE - 1.0) == (RELAY, SPARE)
+    answer_pings(paths, 5.9 + RELAY_PATIENCE + 2.5, silent=RELAY)
+    assert paths.vias(5.9 + RELAY_PATIENCE + 2.5) == (SPARE,)
 
 
 def test_an_only_relay_is_not_doubted() -> None:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from mesh.errors import RefusalReason
-from mesh.events import PeerDown, Refused, Registered, Replaced
+from mesh.events import PathChanged, PeerDown, Refused, Registered, Replaced
 from mesh.wire.datagram import DatagramType
 from mesh.wire.messages import AddressMode
 from tests.virtual_edge import VirtualEdge
@@ -288,3 +288,20 @@ def test_a_spare_is_asked_for_the_address_that_another_one_leased() -> None:
     assert a.address != alone
     assert set(first.leases.values()) == {alone, a.address}
     assert set(second.leases.values()) == {a.address}
+
+
+def test_relayed_paths_do_not_flap_on_links_that_lose_and_shake() -> None:
+    world = World(11)
+    rough = LinkConditions(latency=0.02, jitter=0.03, loss=0.05, duplication=0.02, reordering=0.05)
+    for _ in range(2):
+        world.add_supernode(conditions=rough)
+    edges = add_edges(world, "abc", conditions=rough, relay_only=True)
+    world.run_until_all_are_joined(timeout=60)
+    before = sum(len(edge.reported(PathChanged)) for edge in edges)
+    for _ in range(120):
+        for one, other in itertools.permutations(edges, 2):
+            world.send_frame(one, other)
+        world.run_for(0.5)
+    changes = sum(len(edge.reported(PathChanged)) for edge in edges) - before
+    assert changes <= 6, "six paths within a minute, each round trip lost with a chance of a third"
+    world.check_frames()
