@@ -134,7 +134,7 @@ class Guesser:
     def sockets_opened(self, sockets: list[SocketId], now: float) -> None:
         """Take the extra sockets that the driver has opened."""
         attempt = self._attempt
-        if isinstance(attempt, HardSide) and not attempt.sockets:
+        if isinstance(attempt, HardSide) and attempt.waits_for_sockets:
             attempt.sockets_opened(sockets, now)
             self._conclude(now)
         else:

@@ -94,6 +94,15 @@ class HardSide:
         self._round_began_at = 0.0
         self._next_socket = 0
 
+    @property
+    def waits_for_sockets(self) -> bool:
+        """Whether the driver has been asked for sockets and has opened none yet.
+
+        What it opens late belongs to an attempt that has been given up: pings from there would be
+        counted nowhere.
+        """
+        return self._stage is Stage.OPENING and self.has_wanted_sockets
+
     def begin(self, now: float) -> None:
         """Ask the driver for a socket, or the peer to open its NAT."""
         if self.is_sequential:

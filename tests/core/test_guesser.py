@@ -235,3 +235,18 @@ def test_who_asks_to_be_guessed_and_then_does_not_take_part_costs_no_sockets(
     assert asking.opened == 0
     asking.run(70.0, 70.0, GuessStep.OPENED)
     assert 1 <= asking.opened <= AIM_BURST + 1, "what came to nothing does not count"
+
+
+def test_sockets_that_come_when_their_attempt_is_over_are_not_pinged_from() -> None:
+    asking = Asking(members=1)
+    engine = asking.target.engine
+    for now in (2.0, 3.1):
+        engine.handle_timers(now)
+        asking.supernode.collect(now)
+    assert isinstance(engine._guesser._attempt, HardSide), "it has asked, and waits for the answer"
+    engine.events_to_report()
+    late = list(range(1000, 1000 + GUESS_SOCKETS))
+    engine.sockets_opened(late, 3.2)
+    asking.supernode.collect(3.2)
+    assert asking.pings == 0
+    assert SocketsUnwanted(tuple(late)) in engine.events_to_report()
