@@ -76,7 +76,9 @@ def measure_lossy(rounds: int, seconds: float) -> Rows:
         with servers(tunnel):
             for name, column in _LOSSY_COLUMNS.items():
                 if name in known:
-                    received = iperf(tunnel, "-C", name, seconds=seconds)["sum_received"]
+                    # Cubic moves a few segments per round trip: chance needs time to level out.
+                    longer = 2 * seconds if name == "cubic" else seconds
+                    received = iperf(tunnel, "-C", name, seconds=longer)["sum_received"]
                     row[column.key] = received["bits_per_second"] / 1e6
         return row
 
