@@ -347,6 +347,13 @@ class PathTable:
         path.next_ping_at = now + UNPROVED_PING_DELAY
         return False
 
+    def may_send(self, via: Via, now: float) -> bool:
+        """Whether an initiation may go this way: a supernode makes up members as it likes."""
+        path = self.find(via)
+        if path is None or path.is_validated or path.is_relay:
+            return True
+        return self._may_ping_address(path, now)
+
     def _may_ping_address(self, path: Path, now: float) -> bool:
         is_told = path.source is Source.TOLD
         addresses = self._told_addresses if is_told else self._shown_addresses

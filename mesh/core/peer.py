@@ -238,7 +238,8 @@ class Peer:
         self._handshake.set_rekey_timer(now)
 
     def _start_handshake(self, now: float) -> None:
-        self._handshake.start(self._handshake_vias(), now, peer_has_aes=self._has_aes)
+        vias = [via for via in self._handshake_vias() if self.paths.may_send(via, now)]
+        self._handshake.start(vias, now, peer_has_aes=self._has_aes)
 
     @property
     def _has_aes(self) -> bool:

@@ -3,7 +3,12 @@
 import pytest
 
 from mesh.addresses import Endpoint
-from mesh.constants import INITIATE_FALLBACK, PEER_SILENCE_TIMEOUT
+from mesh.constants import (
+    INITIATE_FALLBACK,
+    PEER_SILENCE_TIMEOUT,
+    SHOWN_ADDRESS_BURST,
+    SHOWN_ADDRESS_RATE,
+)
 from mesh.core import peers as peers_module
 from mesh.core.config import SupernodeConfig
 from mesh.crypto.handshake import PeerInitiator
@@ -259,3 +264,17 @@ def test_members_that_one_supernode_makes_up_do_not_keep_out_those_of_another(
         liar.say(Members(made_up(9, 2000 + start), liar.digest(), page=0, pages=0), 1.2)
     assert {ALICE.edge_id.hex(), met.identity.edge_id.hex()} <= {*ids(target)}
     assert len(ids(target)) == 20
+
+
+def test_made_up_members_get_an_address_few_initiations() -> None:
+    target, supernode = registered()
+    for start in range(0, 630, 9):
+        supernode.say(Members(made_up(9, 3000 + start), supernode.digest(), page=0, pages=0), 1.0)
+    sent, now = 0, 1.0
+    while (now := target.engine.next_timer_at()) <= 31.0:
+        target.engine.handle_timers(now)
+        supernode.collect(now)
+        supernode.answer_pings(now)
+        sent += sum(to == HOME and datagram[0] == 1 for datagram, to in supernode.others)
+        supernode.others.clear()
+    assert 1000 < sent <= SHOWN_ADDRESS_BURST + 30 * SHOWN_ADDRESS_RATE
