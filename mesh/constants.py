@@ -49,6 +49,7 @@ RETURN_AFTER_SHUTDOWN = 1.0  # s; section 10.6
 PUNCH_TTL = 2  # hops; past our own router, not as far as the peer's; section 12.2
 INITIATE_FALLBACK = 1.0  # s; section 12.2
 PROBE_ROUND_INTERVAL = 60.0  # s; section 12.2
+PUNCH_LEAD = 2.5  # s; before a round, when conntrack has forgotten the last one; section 12.2
 TOLD_ADDRESS_BURST = 64  # pings; to an address that peers merely named; section 12.2
 TOLD_ADDRESS_RATE = 4.0  # 1/s; after that; section 12.2
 SHOWN_ADDRESS_BURST = 512  # pings; to an address where somebody shows a peer; section 12.2

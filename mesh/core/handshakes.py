@@ -20,6 +20,8 @@ from mesh.engine import Buffer
 GIVE_UP_INTERVAL = 25.0  # s between handshakes with a member that has not answered for long
 EAGER_ATTEMPTS = 12
 
+STUCK_AFTER = 3  # initiations; 2 s, see HANDSHAKE_RETRY_INTERVALS
+
 
 class PeerHandshake:
     """Starts, repeats and answers handshakes; installs what comes of them.
@@ -56,6 +58,11 @@ class PeerHandshake:
     def is_repeated(self) -> bool:
         """Whether an initiation has drawn no answer already."""
         return self._attempts > 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether so many have drawn none that the peer is more than slow."""
+        return self._attempts >= STUCK_AFTER
 
     # Our initiations
 

@@ -29,6 +29,7 @@ from mesh.constants import (
     PATH_TIMEOUT,
     PROBE_OFFSETS,
     PROBE_ROUND_INTERVAL,
+    PUNCH_LEAD,
     TRUST_LIFETIME,
 )
 from mesh.core import trust
@@ -62,6 +63,7 @@ class PathTable:
     Attributes:
         active: the path that frames take, or None.
         loss: how the last direct path that frames took was lost, and when; None while there is one.
+        punch_at: when `punches_due` has something to say, or ``math.inf``.
         fresh_until: until when `vias` needs not be asked again.
     """
 
@@ -80,6 +82,7 @@ class PathTable:
         self._direct: dict[Via, Path] = {}
         self._relays = Relays()
         self._round_started_at = -math.inf
+        self.punch_at = math.inf
         self._last_used_at = -math.inf
         self._last_received_at = -math.inf
         self._unproved_pings = Allowance(UNPROVED_PING_BURST, UNPROVED_PING_RATE)
@@ -189,6 +192,7 @@ class PathTable:
         if now - self._round_started_at < ROUND_INTERVAL_MIN:
             return
         self._round_started_at = now
+        self.punch_at = now + PROBE_ROUND_INTERVAL - PUNCH_LEAD
         for path in self._direct.values():
             if not path.is_validated:
                 path.in_round = 0
@@ -313,6 +317,24 @@ class PathTable:
     def next_ping_at(self) -> float:
         """Return when `pings_due` has something to say, or ``math.inf``."""
         return min((path.next_ping_at for path in self.paths()), default=math.inf)
+
+    def punches_due(self, now: float) -> list[Via]:
+        """Return where to send a punch now: a while before the next round of pings.
+
+        A router that rejects may have taken an early ping of the peer for its own, and then keeps
+        our port from what we send there; every ping renews that for 30 s. Between two rounds it is
+        forgotten, and whoever is behind such a router has to be the first to send.
+        """
+        if now < self.punch_at:
+            return []
+        self.punch_at = math.inf
+        if self.is_direct:
+            return []
+        return [
+            path.via
+            for path in self._direct.values()
+            if path.source is Source.INTRODUCED and not path.is_validated
+        ]
 
     def pings_due(self, now: float) -> list[Path]:
         """Return the ways to ping now; the owner tells each with `ping_sent`."""

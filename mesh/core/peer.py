@@ -252,7 +252,7 @@ class Peer:
         active = self.paths.active
         if active is not None and not active.is_relay:
             return [*vias, active.via]
-        if vias and not self._handshake.is_repeated:
+        if vias and not self._handshake.is_stuck:
             return vias  # nothing should reach the peer's router before its own punch has left
         return [*vias, *self._introduced_vias()]
 
@@ -445,13 +445,15 @@ class Peer:
         at = math.inf
         if self.sessions.current is not None:
             self.mtu_probes.watch(now)
-            at = self.paths.next_ping_at()
+            at = min(self.paths.next_ping_at(), self.paths.punch_at)
             if now < self.sessions.seals_until:  # else nothing can be sent, and would stay due
                 at = min(at, self.mtu_probes.next_at())
         self._context.timers.set(Timer.PROBE, self.edge_id, max(at, now))
 
     def handle_probe_timer(self, now: float) -> None:
         """Ping what is due; look whether the peer has gone silent."""
+        for via in self.paths.punches_due(now):
+            self._context.outbox.send(via, PUNCH, PUNCH_TTL)
         for path in self.paths.pings_due(now):
             self._ping(path, now)
         self._probe_mtu(now)

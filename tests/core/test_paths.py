@@ -1,6 +1,7 @@
 """Candidates become paths by pongs, are trusted for a while, and are left when they fail."""
 
 import itertools
+import math
 
 import pytest
 
@@ -12,6 +13,7 @@ from mesh.constants import (
     PATH_TIMEOUT,
     PROBE_OFFSETS,
     PROBE_ROUND_INTERVAL,
+    PUNCH_LEAD,
     TRUST_LIFETIME,
 )
 from mesh.core.outbox import Via
@@ -337,3 +339,18 @@ def test_who_only_receives_asks_when_the_senders_pings_stop() -> None:
     assert path.next_ping_at == pytest.approx(3.0)
     paths.expect_more(path, 1.0)
     assert path.next_ping_at == pytest.approx(1.0 + EXPECTED_WITHIN)
+
+
+def test_a_punch_goes_before_each_later_round_to_where_the_supernode_saw_an_unproved_peer() -> None:
+    paths = table()
+    paths.add_candidate(WAN, Source.INTRODUCED, 0.0)
+    paths.add_candidate(LAN, Source.TOLD, 0.0)
+    paths.start_round(0.0)
+    assert paths.punch_at == PROBE_ROUND_INTERVAL - PUNCH_LEAD
+    assert paths.punches_due(paths.punch_at - 0.1) == []
+    assert paths.punches_due(paths.punch_at) == [WAN]
+    assert paths.punch_at == math.inf
+    paths.start_round(PROBE_ROUND_INTERVAL)
+    assert paths.punch_at == 2 * PROBE_ROUND_INTERVAL - PUNCH_LEAD
+    ping_and_pong(paths, WAN, PROBE_ROUND_INTERVAL, PROBE_ROUND_INTERVAL + 0.02)
+    assert paths.punches_due(paths.punch_at) == []

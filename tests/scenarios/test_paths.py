@@ -15,6 +15,7 @@ from tests.virtual_nat import (
     SYMMETRIC,
     NatBehaviour,
 )
+from tests.virtual_network import LinkConditions
 from tests.virtual_topology import Wiretap
 from tests.world import World
 
@@ -45,6 +46,37 @@ def test_a_symmetric_nat_reaches_what_does_not_look_at_ports(
     b = world.add_edge("b", world.add_nat(theirs) if theirs else None)
     world.run_until_direct(a, b, timeout=4)
     assert world.ping(a, b) < 0.1
+
+
+@pytest.mark.parametrize("latency", [0.2, 0.3, 0.4])
+@pytest.mark.parametrize("is_newcomer", [True, False])
+def test_a_slow_machine_behind_a_rejecting_router_is_still_punched(
+    world: World, latency: float, *, is_newcomer: bool
+) -> None:
+    def add_slow() -> VirtualEdge:
+        conditions = LinkConditions(latency=latency)
+        return world.add_edge("slow", world.add_nat(REJECTING_ROUTER), conditions=conditions)
+
+    slow = None if is_newcomer else add_slow()
+    world.run_for(5)
+    quick = world.add_edge("quick", world.add_nat(PORT_RESTRICTED))
+    if slow is None:
+        world.run_for(5)
+        slow = add_slow()
+    world.run_until_direct(slow, quick, timeout=8)
+
+
+def test_a_rejecting_router_that_an_early_datagram_spoilt_recovers_by_the_next_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.core.handshakes.STUCK_AFTER", 1)  # impatience: too early for b
+    slow = LinkConditions(latency=0.4)
+    a = world.add_edge("a", world.add_nat(REJECTING_ROUTER), conditions=slow)
+    world.run_for(5)
+    b = world.add_edge("b", world.add_nat(PORT_RESTRICTED))
+    world.run_for(40)
+    assert not a.is_direct_to(b)
+    world.run_until_direct(a, b, timeout=30)
 
 
 def test_two_symmetric_nats_use_the_relay(world: World) -> None:
