@@ -58,4 +58,4 @@ def readable_by_others(path: Path, status: os.stat_result) -> list[str]:
     if not status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return []
     who = "every user" if status.st_mode & stat.S_IROTH else "its group"
-    return [f"{path} holds a key and can be read by {who} of this machine: chmod 600 {path}"]
+    return [f"{path} holds a secret and can be read by {who} of this machine: chmod 600 {path}"]

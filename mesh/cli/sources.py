@@ -111,7 +111,9 @@ def layer_from_file(path: Path, *, must_exist: bool) -> tuple[Layer, list[str]]:
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise ConfigError(str(path), "", f"is not TOML: {error}") from None
     layer = dict(_given_in_document(document.items(), path))
-    return layer, others if "key" in layer else []
+    proxy = layer.get("proxy")
+    is_secret = "key" in layer or (proxy is not None and any("@" in text for text in proxy.texts))
+    return layer, others if is_secret else []
 
 
 def _given_in_document(
@@ -144,7 +146,7 @@ def _texts_of_toml(option: Option, value: object, path: Path) -> tuple[str, ...]
             return (value,)
         case _:
             expected = _TOML_TYPES[option.kind]
-            found = "something else" if option.name == "key" else repr(value)
+            found = "something else" if option.name in {"key", "proxy"} else repr(value)
             raise ConfigError(str(path), option.name, f"has to be {expected}, not {found}")
 
 

@@ -279,6 +279,15 @@ def test_a_file_that_holds_a_key_and_is_open_to_others_draws_a_warning(tmp_path:
     assert load(config=write(config, "mtu = 1400", mode=0o644)).warnings == ()
 
 
+def test_so_does_one_with_a_proxys_password_which_is_never_quoted(tmp_path: Path) -> None:
+    config = write(tmp_path / "x.toml", "proxy = 'http://me:s3cret@p.example'", mode=0o644)
+    [warning] = load(config=config).warnings
+    assert "chmod 600" in warning
+    assert load(config=write(config, "proxy = 'http://p.example'", mode=0o644)).warnings == ()
+    write(config, "proxy = ['http://me:s3cret@p.example']")
+    assert "s3cret" not in str(refusal(config=config))
+
+
 def test_a_key_file_is_read_without_its_line_end(tmp_path: Path) -> None:
     path = write(tmp_path / "key", " s3cret with spaces \r\n")
     settings = load(flags={"key-file": str(path)})
