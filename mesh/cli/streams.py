@@ -280,14 +280,19 @@ async def _race(
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async with trio.open_nursery() as nursery:
-        for way in ways:
-            has_failed = trio.Event()
-            nursery.start_soon(go, way, has_failed)
-            with trio.move_on_after(STAGGER):
-                await has_failed.wait()
-        await trio.sleep(TELL_AFTER)
-        tell(problems)
+    try:
+        async with trio.open_nursery() as nursery:
+            for way in ways:
+                has_failed = trio.Event()
+                nursery.start_soon(go, way, has_failed)
+                with trio.move_on_after(STAGGER):
+                    await has_failed.wait()
+            await trio.sleep(TELL_AFTER)
+            tell(problems)
+    except BaseException:  # given up in the very moment in which one led there
+        for _, opening, _ in found:
+            opening.close()
+        raise
     return found[0]
 
 

@@ -20,6 +20,7 @@ from mesh.cli.streams import (
     StreamKeeper,
     StreamOpener,
     StreamUser,
+    _race,
     ways_to,
 )
 from mesh.cli.supernodes import SupernodeTarget
@@ -221,6 +222,22 @@ def test_opening_is_given_up_when_udp_passes_meanwhile() -> None:
         assert len(scene.tried) == 1
 
     Scene({TCP: 0.4, WEB: 0.1}).run(script)
+
+
+def test_a_way_that_opens_as_it_is_given_up_is_closed() -> None:
+    ours, theirs = socket.socketpair()
+
+    async def main() -> None:
+        async def open_way(_: StreamWay) -> tuple[Opening, Endpoint]:
+            given_up.cancel()
+            return Opening(ours), ENDPOINT
+
+        with trio.CancelScope() as given_up:
+            await _race([TCP], open_way, lambda _: None)
+
+    with theirs:
+        trio.run(main)
+        assert ours.fileno() == -1
 
 
 def test_a_stream_that_ends_while_it_is_wanted_is_replaced() -> None:
