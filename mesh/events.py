@@ -78,6 +78,15 @@ class LeaseDistrusted:
 
 
 @dataclass(frozen=True, slots=True)
+class LeasesDiffer:
+    """A supernode leased another address than the one in use, which it may give to somebody."""
+
+    supernode: int
+    address: str
+    in_use: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The supernode refused the registration; the engine tries again later."""
 
@@ -255,6 +264,7 @@ Event: TypeAlias = (
     | SupernodeKeyMismatch
     | Registered
     | LeaseDistrusted
+    | LeasesDiffer
     | Refused
     | SupernodeLost
     | SupernodeVersion

@@ -92,6 +92,10 @@ def _describe_supernode(event: Event, supernodes: Sequence[str]) -> Line | None:
             text = f"{supernodes[number]} leased {address}, which is no address for a private LAN: "
             text += "not configured; use --address CIDR or another supernode"
             level = logging.WARNING
+        case events.LeasesDiffer(number, address, in_use):
+            text = f"{supernodes[number]} leased {address}, another one {in_use}, which stays: "
+            text += "if a member has the same address, use --address CIDR"
+            level = logging.WARNING
         case events.SupernodeVersion(number, version):
             text = f"{supernodes[number]} speaks protocol version {version}, we speak "
             text += f"{PROTOCOL_VERSION}; upgrade one of them"

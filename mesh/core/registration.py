@@ -276,6 +276,9 @@ class Registration:
             leased = ""
         is_first, self._has_registered = not self._has_registered, True
         is_news = self._context.lease.take(self.number, leased) or not self.is_connected
+        in_use = self._context.lease.address
+        if leased not in {"", in_use, self._known_address}:
+            self._report(events.LeasesDiffer(self.number, leased, in_use))
         self.is_connected = True
         self._known_address = message.address
         self._siblings.changed(self, now)
@@ -285,8 +288,7 @@ class Registration:
         # The first ping measures.
         self._context.timers.set(Timer.SUPERNODE_HEARTBEAT, self.number, now)
         if is_news:
-            address = self._context.lease.address
-            self._report(events.Registered(self.number, address, message.endpoint, is_first))
+            self._report(events.Registered(self.number, in_use, message.endpoint, is_first))
         # The list of members may have overtaken this answer.
         return News(list(self.membership.members), [], is_list=True)
 

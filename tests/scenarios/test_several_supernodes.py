@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from mesh.errors import RefusalReason
-from mesh.events import PathChanged, PeerDown, Refused, Registered, Replaced
+from mesh.events import LeasesDiffer, PathChanged, PeerDown, Refused, Registered, Replaced
 from mesh.wire.datagram import DatagramType
 from mesh.wire.messages import AddressMode
 from tests.virtual_edge import VirtualEdge
@@ -288,6 +288,25 @@ def test_a_spare_is_asked_for_the_address_that_another_one_leased() -> None:
     assert a.address != alone
     assert set(first.leases.values()) == {alone, a.address}
     assert set(second.leases.values()) == {a.address}
+
+
+def test_a_supernode_that_leases_another_address_is_reported_once_and_changes_nothing() -> None:
+    world = world_with_two()
+    first, second = world.supernodes
+    a = world.add_edge("a", supernodes=[first])
+    world.run_for(2)
+    address = a.address
+    a.stop()
+    fixed = {"address_mode": AddressMode.FIXED, "address": address}
+    world.add_edge("squatter", supernodes=[second], **fixed)
+    world.run_for(2)
+    a = world.add_edge(
+        "a again", supernodes=[first, second], identity=a.config.identity, clock_offset=0.0
+    )
+    world.run_for(300)  # sessions are renewed, and leases told again
+    assert a.address == address
+    [leased] = set(second.leases.values()) - {address}
+    assert a.reported(LeasesDiffer) == [LeasesDiffer(1, leased, address)]
 
 
 def test_relayed_paths_do_not_flap_on_links_that_lose_and_shake() -> None:
