@@ -74,6 +74,9 @@ def join(plaintexts: Sequence[memoryview], first: int) -> Joined | None:
         return None
     segments = last + 1 - first
     headers = bytearray(leader[INNER_HEADER_BYTES:start])
+    set_lengths(headers, layout, layout.payload + size)
+    if headers != leader[INNER_HEADER_BYTES:start]:
+        return None  # joining would put right what is wrong in it, such as a header checksum
     if tail is not None:
         headers[layout.transport + TCP_FLAGS_OFFSET] |= tail
     set_lengths(headers, layout, layout.payload + sum_bytes)
