@@ -1,5 +1,6 @@
 """What the parts of one edge's engine share: settings, dice, timers and outputs."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -86,6 +87,8 @@ class Context:
         instance: of this start, told to every supernode (section 10.1).
         lease: our address.
         our_nat: the kind of NAT that we are behind.
+        unseen_until: while a supernode may yet see us by UDP, until when to give it the time; what
+            peers cannot have punched for us does not go to them.
     """
 
     def __init__(self, config: EdgeConfig, entropy: Entropy) -> None:
@@ -105,6 +108,7 @@ class Context:
         self.instance = entropy(INSTANCE_BYTES)
         self.lease = Lease()
         self.our_nat = OurNat()
+        self.unseen_until = -math.inf
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count something dropped."""

@@ -20,7 +20,7 @@ from mesh.engine import Buffer
 GIVE_UP_INTERVAL = 25.0  # s between handshakes with a member that has not answered for long
 EAGER_ATTEMPTS = 12
 
-STUCK_AFTER = 3  # initiations; 2 s, see HANDSHAKE_RETRY_INTERVALS
+STUCK_AFTER = 7  # initiations; 10 s, see HANDSHAKE_RETRY_INTERVALS
 
 
 class PeerHandshake:

@@ -80,6 +80,11 @@ class LocalEndpoints:
             self._seen[supernode] = endpoint
         return True
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether any supernode has seen our UDP."""
+        return bool(self._seen)
+
     def observe(self, endpoint: Endpoint) -> None:
         """Note where a peer saw a ping of ours come from."""
         self._observed.append(endpoint)

@@ -64,6 +64,8 @@ class PathTable:
         active: the path that frames take, or None.
         loss: how the last direct path that frames took was lost, and when; None while there is one.
         punch_at: when `punches_due` has something to say, or ``math.inf``.
+        awaits_hello: whether only proved ways, those that the peer came by, and a LAN's are pinged:
+            nothing else is to reach its router before its own punch, which its hello tells of.
         fresh_until: until when `vias` needs not be asked again.
     """
 
@@ -83,6 +85,7 @@ class PathTable:
         self._relays = Relays()
         self._round_started_at = -math.inf
         self.punch_at = math.inf
+        self.awaits_hello = False
         self._last_used_at = -math.inf
         self._last_received_at = -math.inf
         self._unproved_pings = Allowance(UNPROVED_PING_BURST, UNPROVED_PING_RATE)
@@ -186,6 +189,13 @@ class PathTable:
             return False
         del self._direct[min(expendable, key=lambda p: (p.source, p.last_ping_at)).via]
         return True
+
+    def receive_hello(self, now: float) -> None:
+        """Learn that the peer said hello: it has sent its punch, and may be pinged anywhere."""
+        if self.awaits_hello:
+            self.awaits_hello = False
+            self._round_started_at = -math.inf
+        self.start_round(now)
 
     def start_round(self, now: float) -> None:
         """Ping all unproved candidates again, from the beginning of the schedule."""
@@ -328,13 +338,22 @@ class PathTable:
         if now < self.punch_at:
             return []
         self.punch_at = math.inf
+        return self.punchable()
+
+    def introduced(self) -> list[Via]:
+        """Return where supernodes see the peer."""
+        return [path.via for path in self._direct.values() if path.source is Source.INTRODUCED]
+
+    def punchable(self) -> list[Via]:
+        """Return where a punch is due: where supernodes see the peer, else where it says it is.
+
+        The peer's first hello may be faster than the supernode's introduction.
+        """
         if self.is_direct:
             return []
-        return [
-            path.via
-            for path in self._direct.values()
-            if path.source is Source.INTRODUCED and not path.is_validated
-        ]
+        unproved = [path for path in self._direct.values() if not path.is_validated]
+        introduced = [path.via for path in unproved if path.source is Source.INTRODUCED]
+        return introduced or [path.via for path in unproved if path.preference > 0]
 
     def pings_due(self, now: float) -> list[Path]:
         """Return the ways to ping now; the owner tells each with `ping_sent`."""
@@ -364,6 +383,9 @@ class PathTable:
         """Whether the budget allows a ping; one to a proved way or the relay is always allowed."""
         if path.is_validated or path.is_relay:
             return True
+        if self.awaits_hello and path.source is not Source.SEEN and path.preference > 0:
+            path.next_ping_at = math.inf  # until the round that the hello starts
+            return False
         if self._unproved_pings.take(now) and self._may_ping_address(path, now):
             return True
         path.next_ping_at = now + UNPROVED_PING_DELAY
@@ -383,7 +405,8 @@ class PathTable:
 
     def _wants_round(self, now: float) -> bool:
         has_direct = self.active is not None and not self.active.is_relay
-        return not has_direct and now - self._round_started_at >= PROBE_ROUND_INTERVAL
+        is_due = now - self._round_started_at >= PROBE_ROUND_INTERVAL
+        return is_due and not has_direct and not self.awaits_hello
 
     def ping_sent(self, path: Path, token: bytes, now: float) -> None:
         """Note that a ping left by this way."""

@@ -82,6 +82,7 @@ class Peer:
             may_relay=not config.no_relay,
             may_be_direct=not config.relay_only,
         )
+        self.paths.awaits_hello = True
         self.mtu_probes = MtuProbes(context, self.paths)
         self.reassembler = Reassembler()
         self.guess = PeerGuess()
@@ -96,6 +97,7 @@ class Peer:
         self._hinted_at = -math.inf
         self._alive_since = -math.inf
         self._hellos_unanswered = 0
+        self._has_news = False
         self._asked_tokens: dict[bytes, float] = {}
         self._guess_token = b""
         self._rx_frames_seen = 0
@@ -144,6 +146,7 @@ class Peer:
         self.members[supernode] = member
         self.paths.set_relay(supernode, relay, now)
         self._add_candidate(member.endpoint, Source.INTRODUCED, now, loopback=loopback)
+        self._punch(now)
         self.reschedule_probe(now)
         self._report_path()
 
@@ -160,18 +163,15 @@ class Peer:
         self._add_candidate(endpoint, Source.TOLD, now, loopback=False)
         self.reschedule_probe(now)
 
-    def punch(self) -> None:
+    def _punch(self, now: float) -> None:
         """Open our NAT for the peer's handshake and probes (section 12.2).
 
         It must not arrive: a Linux router that rejects what comes in keeps a conntrack entry of it,
         and then maps what its own edge sends to another port than the one we were told.
         """
-        if self.member is not None and self.sessions.current is None:
-            for via in self._introduced_vias():
+        for via in self.paths.punchable():
+            if self.paths.may_send(via, now):
                 self._context.outbox.send(via, PUNCH, PUNCH_TTL)
-
-    def _introduced_vias(self) -> list[Via]:
-        return [p.via for p in self.paths.paths() if p.source is Source.INTRODUCED]
 
     def left(self, supernode: int, now: float) -> None:
         """Learn that a supernode does not know the peer any more, while another one does."""
@@ -254,7 +254,7 @@ class Peer:
             return [*vias, active.via]
         if vias and not self._handshake.is_stuck:
             return vias  # nothing should reach the peer's router before its own punch has left
-        return [*vias, *self._introduced_vias()]
+        return [*vias, *self.paths.introduced()]
 
     def receive_response_untrusted(self, datagram: Buffer, via: Via, now: float) -> None:
         """Take in the answer to our initiation.
@@ -274,6 +274,7 @@ class Peer:
         if not is_renewal:
             # A session that is not merely a younger one: the peer may have started anew elsewhere.
             self.paths.doubt_all(now)
+            self.paths.awaits_hello = True
             self._alive_since = now
         self._heard(via, now)
         self._hellos_unanswered = 0
@@ -371,13 +372,19 @@ class Peer:
 
     def receive_hello(self, hello: Hello, now: float, *, loopback: bool) -> None:
         """Learn the peer's name, addresses and candidates; probe those that may be tried."""
-        self._hellos_unanswered = 0
-        self._context.timers.cancel(Timer.HELLO, self.edge_id)
+        if not hello.answer:
+            self._hello_answered(now)
         self.guess.receive_told(hello.nat)
         self.name, self.mac, self.addresses = hello.name, hello.mac, hello.addresses
         for endpoint in hello.candidates:
             self._add_candidate(endpoint, Source.TOLD, now, loopback=loopback)
-        self.paths.start_round(now)
+        self._punch(now)  # before our answer, which lets the peer ping us
+        if now < self._context.unseen_until:
+            self._context.timers.set_no_later_than(
+                Timer.HELLO, self.edge_id, self._context.unseen_until
+            )
+        else:
+            self.paths.receive_hello(now)
         self.reschedule_probe(now)
         if not self.is_up:
             self.is_up = True
@@ -399,15 +406,27 @@ class Peer:
             interval = HELLO_RETRY_MIN * 2**doublings
             self._hellos_unanswered += 1
             self._context.timers.set(Timer.HELLO, self.edge_id, now + interval)
+        elif answer:  # given up; the next news begin anew
+            self._hellos_unanswered = 0
 
     def tell_news(self, now: float) -> None:
-        """Say hello again, something in it being new.
+        """Say hello again, something in it being new; once the last one has been answered.
 
-        Not to a peer that has not said hello yet: it would take this for the answer to its own, and
-        not ask for another one if this one is lost.
+        That answer may be to one that did not hold the news, so it is not taken for one to them.
         """
-        if self.is_up:
-            self.say_hello(now, answer=False)
+        self._has_news = self.sessions.current is not None
+        if self.is_up and not self._hellos_unanswered:
+            self._say_news(now)
+
+    def _hello_answered(self, now: float) -> None:
+        self._hellos_unanswered = 0
+        self._context.timers.cancel(Timer.HELLO, self.edge_id)
+        if self._has_news:
+            self._say_news(now)
+
+    def _say_news(self, now: float) -> None:
+        self._has_news = False
+        self.say_hello(now)
 
     def may_say_bye(self, session: Session) -> bool:
         """Whether a goodbye under ``session`` is one of the peer's present life.

@@ -1,5 +1,6 @@
 """The peers of an edge: who joins, who is forgotten; docs/protocol.md sections 12.2 and 12.6."""
 
+import math
 from collections.abc import Callable, Iterator
 
 from mesh import events
@@ -25,6 +26,7 @@ from mesh.wire.messages import Hello
 MAX_PEERS = 4096
 EVICTION_BURST = 64.0  # looks for somebody who gives way in a full table, 2 ms each
 EVICTION_RATE = 8.0  # 1/s
+UNSEEN_PATIENCE = 10.0  # s; what is slow by UDP may not have been blocked
 
 
 class PeerTable:
@@ -46,6 +48,7 @@ class PeerTable:
         self._switch = switch
         self._by_id: dict[EdgeId, Peer] = {}
         self._evictions = Allowance(EVICTION_BURST, EVICTION_RATE)
+        self._has_been_unseen = False
         supernodes.on_doubt = self._supernode_doubted
         supernodes.on_loss = self._supernode_lost
         supernodes.on_move = self._supernode_moved
@@ -64,7 +67,9 @@ class PeerTable:
         if registration.contact.via is None:
             return  # not registered yet: `registered` will name them again
         changed = self._local.set_seen(registration.number, registration.contact.udp_seen_as)
-        if changed and registration.contact.transport is not Transport.UDP:
+        was_unseen = self._note_whether_seen(now)
+        is_stream = registration.contact.transport is not Transport.UDP
+        if was_unseen or (changed and is_stream):
             self._tell_candidates(now)  # the supernode tells others only where a stream comes from
         for edge_id in news.changed:
             self._introduce(registration, edge_id, now, is_newcomer=news.is_list)
@@ -72,6 +77,17 @@ class PeerTable:
             peer = self._by_id.get(edge_id)
             if peer is not None:
                 self._member_left(registration, peer, now)
+
+    def _note_whether_seen(self, now: float) -> bool:
+        """Give UDP some time where a stream was faster; whether that has just brought something."""
+        context = self._context
+        if not self._local.is_seen:
+            if not self._has_been_unseen:
+                self._has_been_unseen = True
+                context.unseen_until = now + UNSEEN_PATIENCE
+            return False
+        was_unseen, context.unseen_until = now < context.unseen_until, -math.inf
+        return was_unseen
 
     def _tell_candidates(self, now: float) -> None:
         for peer in self._by_id.values():
@@ -120,7 +136,6 @@ class PeerTable:
         loopback = is_on_loopback(registration)
         peer.introduced(registration.number, member, relay, now, loopback=loopback)
         if peer.sessions.current is None:
-            peer.punch()
             peer.want_session(now if is_newcomer else now + INITIATE_FALLBACK)
 
     def _is_key_usable(self, edge_id: EdgeId, static_key: bytes) -> bool:

@@ -67,7 +67,7 @@ def test_both_sides_punch_and_the_newcomer_initiates_first(pages: int, expected:
 
 def destinations_of_next_initiation(target: Target, supernode: ScriptedSupernode) -> set[Endpoint]:
     supernode.others.clear()
-    first_initiation_at(target, supernode, 9.0)
+    first_initiation_at(target, supernode, 20.0)
     return {to for datagram, to in supernode.others if len(datagram) >= 144}
 
 

@@ -134,6 +134,11 @@ class Program:
         self.process.send_signal(number)
         return self.process.wait(timeout)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and do not wait."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def begin_stop(self) -> None:
         """Ask it to end and do not wait."""
         assert self.process is not None

@@ -1,6 +1,7 @@
 """Direct paths through every kind of NAT, the relay where there is none, and moves between them."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.virtual_nat import (
     NatBehaviour,
 )
 from tests.virtual_network import LinkConditions
-from tests.virtual_topology import Wiretap
+from tests.virtual_topology import INTERNET, Wiretap
 from tests.world import World
 
 CONES = [FULL_CONE, ADDRESS_RESTRICTED, PORT_RESTRICTED, HOME_ROUTER, REJECTING_ROUTER]
@@ -64,6 +65,51 @@ def test_a_slow_machine_behind_a_rejecting_router_is_still_punched(
         world.run_for(5)
         slow = add_slow()
     world.run_until_direct(slow, quick, timeout=8)
+
+
+def freeze(world: World, edge: VirtualEdge, seconds: float) -> None:
+    """Let time pass in which nothing reaches the edge, nor leaves it, until the end."""
+    link = edge.host.ports[0]
+    usual, thaws_at = link.conditions, world.clock.now + seconds
+    while (left := thaws_at - world.clock.now) > 0:
+        link.conditions = LinkConditions(latency=left)
+        world.run_for(0.005)
+    link.conditions = usual
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0, 5.0, 8.0])
+@pytest.mark.parametrize("theirs", [PORT_RESTRICTED, REJECTING_ROUTER])
+def test_a_machine_that_is_busy_when_a_peer_joins_is_punched_once_it_comes_to_it(
+    world: World, theirs: NatBehaviour, seconds: float
+) -> None:
+    busy = world.add_edge("busy", world.add_nat(REJECTING_ROUTER))
+    world.run_for(5)
+    quick = world.add_edge("quick", world.add_nat(theirs))
+    freeze(world, busy, seconds)
+    world.run_until_direct(busy, quick, timeout=5)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0])
+@pytest.mark.parametrize("theirs", [PORT_RESTRICTED, REJECTING_ROUTER])
+def test_a_machine_so_slow_that_a_stream_is_faster_than_udp_is_still_punched(
+    world: World, theirs: NatBehaviour, seconds: float
+) -> None:
+    quick = world.add_edge("quick", world.add_nat(theirs))
+    world.run_for(5)
+    slow = world.add_edge("slow", world.add_nat(REJECTING_ROUTER))
+    freeze(world, slow, seconds)
+    world.run_until_direct(slow, quick, timeout=8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rejecting_router_is_punched_though_introductions_and_hellos_are_lost(seed: int) -> None:
+    world = World(seed)
+    world.add_supernode()
+    rough = replace(INTERNET, loss=0.2, jitter=0.03)
+    first = world.add_edge("first", world.add_nat(REJECTING_ROUTER, conditions=rough))
+    world.run_for(5)
+    second = world.add_edge("second", world.add_nat(REJECTING_ROUTER, conditions=rough))
+    world.run_until_direct(first, second, timeout=30)
 
 
 def test_a_rejecting_router_that_an_early_datagram_spoilt_recovers_by_the_next_round(
