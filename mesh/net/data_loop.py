@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 Step = Callable[[], object]
 
+PULSE_TURNS: Final = 16
+"""Wake-ups between two calls of `DataLoop.pulse`."""
+
 _MAX_WAIT: Final = 3600.0  # s; what epoll takes is an int of milliseconds
 
 
@@ -49,7 +52,11 @@ class Alarm:
 
 
 class DataLoop:
-    """One per program; `run` is its life."""
+    """One per program; `run` is its life.
+
+    Attributes:
+        pulse: called after every `PULSE_TURNS` wake-ups, or None.
+    """
 
     def __init__(self) -> None:
         """Open what the loop needs; nothing is waited for before `run`."""
@@ -60,6 +67,8 @@ class DataLoop:
         self._readers: dict[int, trio.lowlevel.Task] = {}
         self._alarms: dict[Alarm, trio.lowlevel.Task] = {}
         self._soon: collections.deque[Step] = collections.deque()
+        self._turns = 0
+        self.pulse: Step | None = None
         self._result: outcome.Outcome[object] | None = None
 
     def run(self, program: Callable[..., Awaitable[T]], *arguments: object) -> T:
@@ -140,6 +149,11 @@ class DataLoop:
             step = steps.get(fd)
             if step is not None and fd not in unfinished:  # a step before may have ended it
                 step()
+        self._turns += 1
+        if self._turns >= PULSE_TURNS:
+            self._turns = 0
+            if self.pulse is not None:
+                self.pulse()
         if unfinished:
             for step in tuple(unfinished.values()):
                 step()

@@ -3,6 +3,7 @@
 No waiting for the clock but for what a pipe, a thread or a deadline brings.
 """
 
+import itertools
 import math
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mesh.net.data_loop import Alarm, DataLoop, current_data_loop
+from mesh.net.data_loop import PULSE_TURNS, Alarm, DataLoop, current_data_loop
 
 
 @pytest.fixture
@@ -292,3 +293,32 @@ def test_a_step_that_is_not_done_is_called_again_without_anything_to_read(
 
     run(scene)
     assert called == ["step"] * 5
+
+
+def test_the_pulse_comes_after_so_many_wakeups(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    reads = 0
+    pulses: list[int] = []
+
+    async def scene(loop: DataLoop) -> None:
+        finished = trio.Event()
+
+        def step() -> None:
+            nonlocal reads
+            os.read(reading, 1)
+            reads += 1
+            if reads < 10 * PULSE_TURNS:
+                os.write(writing, b"x")
+            else:
+                finished.set()
+
+        loop.pulse = lambda: pulses.append(reads)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loop.read, reading, step)
+            os.write(writing, b"x")
+            await finished.wait()
+            nursery.cancel_scope.cancel()
+
+    run(scene)
+    assert len(pulses) >= 10
+    assert max(later - earlier for earlier, later in itertools.pairwise(pulses)) <= PULSE_TURNS

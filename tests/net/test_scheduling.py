@@ -15,7 +15,7 @@ def is_granted() -> bool:
     return done.returncode == 0 and len(os.sched_getaffinity(0)) > 1
 
 
-def run_program(body: str) -> list[str]:
+def run_program(body: str, options: str = "always=True") -> list[str]:
     """Run ``body`` in a task beside `RealtimeScheduling.run` and return the words it printed."""
     program = f"""
 import os, resource, threading, time, trio
@@ -33,7 +33,7 @@ def compute(seconds):
         pass
 
 async def main():
-    scheduling = RealtimeScheduling()
+    scheduling = RealtimeScheduling({options})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scheduling.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -82,6 +82,27 @@ def test_threads_that_are_started_meanwhile_are_ordinary_ones() -> None:
     other.join()
     """
     assert run_program(body) == ["ordinary", "ordinary"]
+
+
+@needs_grant
+def test_it_comes_with_competition() -> None:
+    body = """
+    import subprocess, sys
+    say(scheduling.is_on)
+    others = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * os.cpu_count())
+    ]
+    deadline = time.monotonic() + 30
+    while not scheduling.is_on and time.monotonic() < deadline:
+        for _ in range(16):
+            await trio.sleep(0.0005)
+        scheduling.look()
+    say(scheduling.is_on)
+    for each in others:
+        each.kill()
+    """
+    assert run_program(body, options="") == ["False", "True", "ordinary"]
 
 
 def test_on_a_single_core_it_is_not_even_asked_for() -> None:
