@@ -150,6 +150,13 @@ class FrameEngine(Engine, Protocol):
         """
         ...
 
+    def receive_burst(self, reads: Sequence[memoryview], now: float) -> None:
+        """Take in TAP reads that came together: as `receive_frames` for each, sooner done.
+
+        They can be written, and are written over.
+        """
+        ...
+
     def receive_unreachable(
         self, socket: SocketId, destination: Endpoint, quoted: bytes, now: float
     ) -> None:

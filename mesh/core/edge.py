@@ -5,6 +5,8 @@ file is the border; what happens behind it is in `mesh.core.reception` (datagram
 `mesh.core.tap_port` (frames), `mesh.core.peers` and `mesh.core.supernodes`.
 """
 
+from collections.abc import Sequence
+
 from mesh.addresses import EdgeId, Endpoint
 from mesh.constants import REGISTRATION_LIFETIME
 from mesh.core import views
@@ -173,6 +175,10 @@ class EdgeEngine:
     def receive_frames(self, read: Buffer, now: float) -> None:
         """Take in one TAP read: a virtio-net header and a frame."""
         self._tap.receive_frames(read, now)
+
+    def receive_burst(self, reads: Sequence[memoryview], now: float) -> None:
+        """Take in TAP reads that came together."""
+        self._tap.receive_burst(reads, now)
 
     def receive_send_error(
         self, socket: SocketId, destination: Endpoint, errno: int, now: float

@@ -1,7 +1,7 @@
 """One remote edge: handshakes, sessions, paths and messages; protocol sections 5, 6 and 12."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from mesh import events
@@ -588,16 +588,34 @@ class Peer:
             self._context.drop(DropReason.NO_SESSION)
             self.want_session(now)
             return
+        vias = self._frame_vias(now)
+        if not vias:
+            self._context.drop(DropReason.NO_PATH)
+            return
+        self.sender.send(session, read, fields, vias)
+
+    def send_alike(
+        self, reads: Sequence[memoryview], fields: VnetFields, now: float
+    ) -> bool:  # Hot path.
+        """Send frames of one size with equal virtio-net headers, if they can leave as one run.
+
+        Returns:
+            Whether they were sent; else nothing was done.
+        """
+        session = self.sessions.current
+        if session is None or now >= self.sessions.seals_until:
+            return False
+        vias = self._frame_vias(now)
+        return len(vias) == 1 and self.sender.send_alike(session, reads, fields, vias)
+
+    def _frame_vias(self, now: float) -> tuple[Via, ...]:  # Hot path.
         paths = self.paths
         was_fresh = now < paths.fresh_until
         vias = paths.vias(now)
         if not was_fresh:
             self.sender.frame_bytes_max = self.mtu_probes.frame_bytes(vias)
             self.reschedule_probe(now)
-        if not vias:
-            self._context.drop(DropReason.NO_PATH)
-            return
-        self.sender.send(session, read, fields, vias)
+        return vias
 
     def schedule_reassembly(self, now: float) -> None:
         """See to it that incomplete frames do not stay."""

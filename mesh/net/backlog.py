@@ -47,17 +47,12 @@ def flow_of(read: memoryview) -> bytes:
 
 
 class Backlog:
-    """Reads by flow; falsy while nothing waits.
-
-    Attributes:
-        buffer: where the next read goes, `TAP_READ_BYTES` long.
-    """
+    """Reads by flow; falsy while nothing waits."""
 
     def __init__(self) -> None:
         self._flows: dict[bytes, collections.deque[tuple[memoryview, int]]] = {}
         self._waiting = 0
         self._spare: list[memoryview] = []
-        self.buffer = memoryview(bytearray(TAP_READ_BYTES))
 
     def __len__(self) -> int:
         return self._waiting
@@ -67,22 +62,26 @@ class Backlog:
         """Whether nothing more may be read."""
         return self._waiting >= MAX_WAITING
 
-    def must_wait(self, length: int) -> bool:
-        """Whether what was read into `buffer` has to wait: a super-frame, or behind one."""
+    def must_wait(self, buffer: memoryview, length: int) -> bool:
+        """Whether ``length`` bytes that were read have to wait: a super-frame, or behind one."""
         # Hot path.
         if length > LONG_READ_BYTES:
             return True
-        return self._waiting > 0 and flow_of(self.buffer) in self._flows
+        return self._waiting > 0 and flow_of(buffer) in self._flows
 
-    def add(self, length: int) -> None:
-        """Let what was read into `buffer` wait, behind its own flow; `buffer` is another then."""
-        flow = flow_of(self.buffer)
+    def add(self, buffer: memoryview, length: int) -> memoryview:
+        """Let ``length`` bytes that were read wait, behind their own flow.
+
+        Returns:
+            Another buffer for the next read, `TAP_READ_BYTES` long.
+        """
+        flow = flow_of(buffer)
         queue = self._flows.get(flow)
         if queue is None:
             queue = self._flows[flow] = collections.deque()
-        queue.append((self.buffer, length))
+        queue.append((buffer, length))
         self._waiting += 1
-        self.buffer = self._spare.pop() if self._spare else memoryview(bytearray(TAP_READ_BYTES))
+        return self._spare.pop() if self._spare else memoryview(bytearray(TAP_READ_BYTES))
 
     def take(self) -> memoryview:
         """Return the read whose turn it is; hand it back with `give_back`.

@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 Step = Callable[[], object]
 
-PULSE_TURNS: Final = 16
-"""Wake-ups between two calls of `DataLoop.pulse`."""
+PULSE_INTERVAL: Final = 0.005
+"""Seconds between two calls of `DataLoop.pulse`, at least."""
 
 _MAX_WAIT: Final = 3600.0  # s; what epoll takes is an int of milliseconds
 
@@ -55,7 +55,7 @@ class DataLoop:
     """One per program; `run` is its life.
 
     Attributes:
-        pulse: called after every `PULSE_TURNS` wake-ups, or None.
+        pulse: called when something has happened, every `PULSE_INTERVAL` at most; or None.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class DataLoop:
         self._readers: dict[int, trio.lowlevel.Task] = {}
         self._alarms: dict[Alarm, trio.lowlevel.Task] = {}
         self._soon: collections.deque[Step] = collections.deque()
-        self._turns = 0
+        self._pulse_at = -math.inf
         self.pulse: Step | None = None
         self._result: outcome.Outcome[object] | None = None
 
@@ -149,11 +149,6 @@ class DataLoop:
             step = steps.get(fd)
             if step is not None and fd not in unfinished:  # a step before may have ended it
                 step()
-        self._turns += 1
-        if self._turns >= PULSE_TURNS:
-            self._turns = 0
-            if self.pulse is not None:
-                self.pulse()
         if unfinished:
             for step in tuple(unfinished.values()):
                 step()
@@ -162,6 +157,10 @@ class DataLoop:
             if alarm.deadline <= now:
                 self._ring_due(now)
                 break  # it has gone through all of them, and may have changed the table
+        if now >= self._pulse_at:
+            self._pulse_at = now + PULSE_INTERVAL
+            if self.pulse is not None:
+                self.pulse()
         for _ in range(len(self._soon)):  # what comes up meanwhile lets the data path go first
             self._soon.popleft()()
 

@@ -10,7 +10,7 @@ from mesh.errors import DeviceUnavailable
 from mesh.net.backlog import Backlog
 from mesh.net.bursts import READS_PER_WAKEUP, Bursts
 from mesh.net.counters import DriverCounters
-from mesh.net.tap import Tap
+from mesh.net.tap import TAP_READ_BYTES, Tap
 
 FRAMES_PER_DRAIN: Final = 32
 """Small frames of a burst that the engine takes before what it made of them is sent."""
@@ -50,6 +50,7 @@ class TapReader:
         self._drain = drain
         self._on_error = on_error
         self._backlog = Backlog()
+        self._buffers = [memoryview(bytearray(TAP_READ_BYTES)) for _ in range(FRAMES_PER_DRAIN)]
         self._bursts = Bursts(self._read, clock=clock)
 
     def step(self) -> bool:
@@ -63,30 +64,39 @@ class TapReader:
 
     def _read(self, limit: int) -> int:
         # Hot path.
-        backlog, engine, tap = self._backlog, self._engine, self._tap
-        reads = undrained = 0
+        backlog, tap, buffers = self._backlog, self._tap, self._buffers
+        small: list[memoryview] = []
+        reads = 0
         while reads < limit and not backlog.is_full:
+            buffer = buffers[len(small)]
             try:
-                length = tap.read_into(backlog.buffer)
+                length = tap.read_into(buffer)
             except (OSError, DeviceUnavailable) as error:
                 self._on_error(error)
                 break
             if not length:
                 break
             reads += 1
-            if backlog.must_wait(length):
-                backlog.add(length)
+            if backlog.must_wait(buffer, length):
+                buffers[len(small)] = backlog.add(buffer, length)
                 continue
-            engine.receive_frames(backlog.buffer[:length], self._clock())
-            undrained += 1
-            if undrained == FRAMES_PER_DRAIN:
-                self._drain()
-                undrained = 0
-        if undrained:
-            self._drain()
+            small.append(buffer[:length])
+            if len(small) == FRAMES_PER_DRAIN:
+                self._handle_small(small)
+                small = []
+        if small:
+            self._handle_small(small)
         self._counters.frames_read += reads
         self._handle_waiting()
         return reads
+
+    def _handle_small(self, reads: list[memoryview]) -> None:
+        # Hot path.
+        if len(reads) == 1:
+            self._engine.receive_frames(reads[0], self._clock())
+        else:
+            self._engine.receive_burst(reads, self._clock())
+        self._drain()
 
     def _handle_waiting(self) -> None:
         # Hot path.

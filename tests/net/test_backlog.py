@@ -10,6 +10,7 @@ from mesh.errors import DeviceUnavailable
 from mesh.net.backlog import LONG_READ_BYTES, MAX_WAITING, Backlog, flow_of
 from mesh.net.bursts import READS_PER_WAKEUP
 from mesh.net.counters import DriverCounters
+from mesh.net.tap import TAP_READ_BYTES
 from mesh.net.tap_reader import BYTES_PER_STEP, FRAMES_PER_DRAIN, TapReader
 
 SMALL, LONG = 100, 60_000
@@ -65,6 +66,11 @@ class Scene:
         assert now == 0.0
         self.taken.append(number_of(read))
         read[:] = bytes(len(read))  # an engine may write over it
+
+    def receive_burst(self, reads: Sequence[memoryview], now: float) -> None:
+        assert len(reads) > 1
+        for read in reads:
+            self.receive_frames(read, now)
 
     def run(self) -> list[tuple[int, int]]:
         """Step until nothing is left; return the order in which the engine got the frames."""
@@ -160,9 +166,10 @@ def test_any_bytes_have_a_flow(read: bytes) -> None:
 def test_buffers_are_used_again_and_not_kept_for_ever() -> None:
     backlog = Backlog()
     for n in range(MAX_WAITING):
+        buffer = memoryview(bytearray(TAP_READ_BYTES))
         read = frame(n % 7, n, LONG)
-        backlog.buffer[: len(read)] = read
-        backlog.add(len(read))
+        buffer[: len(read)] = read
+        assert len(backlog.add(buffer, len(read))) == TAP_READ_BYTES
     assert backlog.is_full
     while backlog:
         backlog.give_back(backlog.take())

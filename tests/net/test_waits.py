@@ -1,10 +1,13 @@
 """Real-time scheduling is asked for where an ordinary thread waits for a core, and given back."""
 
+import time
+
 import pytest
 
 from mesh.net.waits import (
     ENOUGH_SLICES,
     IN_A_ROW,
+    MUCH_TOO_LONG,
     TOO_LONG,
     TRIAL_INTERVAL_MAX,
     TRIAL_INTERVAL_MIN,
@@ -18,11 +21,11 @@ class Counts:
     """What the kernel would count."""
 
     def __init__(self) -> None:
-        self.waited = 0.0
+        self.ran = self.waited = 0.0
         self.slices = 0
 
     def __call__(self) -> Waits:
-        return Waits(self.waited, self.slices)
+        return Waits(self.ran, self.waited, self.slices)
 
     def run(self, slices: int, wait: float) -> None:
         """Let the thread run so often, each time after having waited so long."""
@@ -67,6 +70,13 @@ def test_being_held_up_once_does_not(competition: Competition, counts: Counts) -
         assert not any(found)
 
 
+def test_waiting_for_milliseconds_needs_no_second_look(
+    competition: Competition, counts: Counts
+) -> None:
+    counts.run(2, MUCH_TOO_LONG)
+    assert competition.is_there()
+
+
 def test_few_slices_say_nothing_until_they_are_enough(
     competition: Competition, counts: Counts
 ) -> None:
@@ -102,6 +112,16 @@ def test_while_the_competition_lasts_trials_get_rarer(competition: Competition) 
     assert intervals[-1] == pytest.approx(TRIAL_INTERVAL_MAX, abs=0.11)
 
 
+def test_a_thread_that_has_much_to_do_is_not_tried(
+    competition: Competition, counts: Counts
+) -> None:
+    competition.went_realtime(100.0)
+    counts.ran = 2 * TRIAL_INTERVAL_MIN
+    assert not competition.is_trial_due(100.0 + 2 * TRIAL_INTERVAL_MIN)
+    quiet_at = 100.0 + 4 * TRIAL_INTERVAL_MIN
+    assert competition.is_trial_due(quiet_at)
+
+
 def test_a_trial_that_went_well_makes_the_next_competition_a_new_one(
     competition: Competition,
 ) -> None:
@@ -120,6 +140,7 @@ def test_the_kernel_counts_slices() -> None:
         before = meter()
         assert before.slices > 0
         assert before.waited >= 0.0
+        assert 0.0 < before.ran <= time.process_time()
         assert meter() >= before
     finally:
         meter.close()
