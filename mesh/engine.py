@@ -157,6 +157,26 @@ class FrameEngine(Engine, Protocol):
         """
         ...
 
+    def forward_frame(self, read: memoryview, now: float) -> OutgoingDatagrams | None:
+        """Take in a lone small frame by a short way, and return what is to be sent at once.
+
+        None: there is none, nothing was done, and `receive_frames` takes it. To be called only
+        while no output waits. What is returned is lent until the next call.
+
+        Args:
+            read: one TAP read, which can be written, and is written over if it is taken.
+            now: the time.
+        """
+        ...
+
+    def deliver_datagram(self, batch: ReceivedDatagrams, now: float) -> FrameIovec | None:
+        """Take in a lone small datagram by a short way, and return the frame to be written at once.
+
+        An empty one: it held something else, and all outputs are to be taken. None: there is no
+        short way, nothing was done, and `receive_datagrams` takes it. As `forward_frame` otherwise.
+        """
+        ...
+
     def receive_unreachable(
         self, socket: SocketId, destination: Endpoint, quoted: bytes, now: float
     ) -> None:

@@ -16,6 +16,7 @@ from mesh.constants import MAX_DATAGRAM_BYTES
 from mesh.engine import (
     Engine,
     FrameEngine,
+    FrameIovec,
     OutgoingDatagrams,
     ReceivedDatagrams,
     SocketId,
@@ -26,6 +27,8 @@ from tests.virtual_clock import VirtualClock
 from tests.virtual_network import Host, Packet, SendError, TooLargeError
 
 T = TypeVar("T")
+
+Refusal = tuple[OutgoingDatagrams, SendError, list[bytes]]
 
 VNET_HEADER_BYTES = 10
 PLAIN_VNET_HEADER = bytes(VNET_HEADER_BYTES)
@@ -95,8 +98,24 @@ class VirtualDriver:
 
     def write_frame(self, frame: bytes, vnet_header: bytes = PLAIN_VNET_HEADER) -> None:
         """Let the host's kernel send a frame into the TAP."""
+        self._lend(vnet_header + frame, self._receive_read)
+
+    def _receive_read(self, read: memoryview, now: float) -> None:
+        """Take the short way if there is one, as the real driver does for a lone frame."""
         engine: FrameEngine = self.engine  # type: ignore[assignment]
-        self._lend(vnet_header + frame, engine.receive_frames)
+        batch = engine.forward_frame(read, now)
+        if batch is None:
+            engine.receive_frames(read, now)
+        else:
+            self._tell_refusals(self._send([batch]))
+
+    def _receive_datagrams(self, batch: ReceivedDatagrams, now: float) -> None:
+        deliver = getattr(self.engine, "deliver_datagram", None)
+        iovec = deliver(batch, now) if deliver is not None else None
+        if iovec:
+            self._write(iovec)
+        elif iovec is None:
+            self.engine.receive_datagrams(batch, now)
 
     def receive_packet(self, packet: Packet) -> None:
         """Queue a datagram; the engine is woken a moment later, as a process is."""
@@ -116,7 +135,7 @@ class VirtualDriver:
             return
         self._lend(
             datagram,
-            lambda view, now: self.engine.receive_datagrams(
+            lambda view, now: self._receive_datagrams(
                 ReceivedDatagrams(view, len(datagram), source, socket), now
             ),
         )
@@ -220,7 +239,7 @@ class VirtualDriver:
         self.batches += 1
         self._lend(
             b"".join(packet.payload for packet in packets),
-            lambda view, now: self.engine.receive_datagrams(
+            lambda view, now: self._receive_datagrams(
                 ReceivedDatagrams(view, len(first.payload), Endpoint(*first.source), socket), now
             ),
         )
@@ -246,8 +265,11 @@ class VirtualDriver:
 
     def _drain(self) -> None:
         self._drain_events()
-        refused = self._drain_datagrams()
+        refused = self._send(self.engine.datagrams_to_send())
         self._drain_frames()
+        self._tell_refusals(refused)
+
+    def _tell_refusals(self, refused: list[Refusal]) -> None:
         for batch, error, unsent in refused:
             where, now = (batch.socket, Endpoint(*batch.destination)), self._now()
             if isinstance(error, TooLargeError):
@@ -265,9 +287,9 @@ class VirtualDriver:
             self.events.append((self._clock.now, event))
             self._on_event(event)
 
-    def _drain_datagrams(self) -> list[tuple[OutgoingDatagrams, SendError, list[bytes]]]:
+    def _send(self, batches: list[OutgoingDatagrams]) -> list[Refusal]:
         refused = []
-        for batch in self.engine.datagrams_to_send():
+        for batch in batches:
             content = b"".join(batch.buffers)
             destination = Endpoint(*batch.destination)
             if batch.socket not in {*WellKnownSocket, *self._extra_ports}:
@@ -304,10 +326,13 @@ class VirtualDriver:
     def _drain_frames(self) -> None:
         frames_to_write = getattr(self.engine, "frames_to_write", None)
         for iovec in frames_to_write() if frames_to_write else ():
-            content = b"".join(iovec)
-            header, frame = content[:VNET_HEADER_BYTES], content[VNET_HEADER_BYTES:]
-            assert frame, "a virtio-net header without a frame"
-            self.frames.append((self._clock.now, header, frame))
+            self._write(iovec)
+
+    def _write(self, iovec: FrameIovec) -> None:
+        content = b"".join(iovec)
+        header, frame = content[:VNET_HEADER_BYTES], content[VNET_HEADER_BYTES:]
+        assert frame, "a virtio-net header without a frame"
+        self.frames.append((self._clock.now, header, frame))
 
     def _schedule_timer(self) -> None:
         deadline = self.engine.next_timer_at()

@@ -17,6 +17,7 @@ from mesh.core.local import LocalEndpoints
 from mesh.core.outbox import Via
 from mesh.core.peers import PeerTable
 from mesh.core.reception import Reception
+from mesh.core.shortcuts import Shortcuts
 from mesh.core.supernodes import Supernodes
 from mesh.core.switch import Switch
 from mesh.core.tap_port import TapPort
@@ -66,6 +67,7 @@ class EdgeEngine:
             self._tap,
             guesser=self._guesser,
         )
+        self._shortcuts = Shortcuts(context, self._switch, self._peers, self._tap, self._reception)
         self._undelivered = Undelivered(context, self._supernodes, self._peers)
         self._last_via = Via(0, Endpoint("", 0))
         context.our_nat.on_change = self._nat_changed
@@ -180,6 +182,14 @@ class EdgeEngine:
         """Take in TAP reads that came together."""
         self._tap.receive_burst(reads, now)
 
+    def forward_frame(self, read: memoryview, now: float) -> OutgoingDatagrams | None:
+        """Take in a lone small frame by the short way, if there is one."""
+        return self._shortcuts.forward(read, now)
+
+    def deliver_datagram(self, batch: ReceivedDatagrams, now: float) -> FrameIovec | None:
+        """Take in a lone small datagram by the short way, if there is one."""
+        return self._shortcuts.deliver(batch, now)
+
     def receive_send_error(
         self, socket: SocketId, destination: Endpoint, errno: int, now: float
     ) -> None:
@@ -239,6 +249,7 @@ class EdgeEngine:
                     self._guesser.handle_timer(now)
                 case Timer.MAC_AGING:
                     self._switch.age(now)
+                    self._shortcuts.forget()
                     self._context.timers.set(timer, None, now + MAC_SWEEP_INTERVAL)
                 case _:
                     self._peers.handle_timer(timer, owner, now)

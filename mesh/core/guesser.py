@@ -55,7 +55,7 @@ class Guesser:
         self._begun_predicted = Allowance(PREDICT_BURST, PREDICT_RATE)
         self._aimed = ToldAddresses(AIM_BURST, AIM_RATE)
         context.our_nat.on_seen = self._seen
-        peers.on_forget = self._forgotten
+        peers.on_forget.append(self._forgotten)
 
     @property
     def _is_allowed(self) -> bool:

@@ -120,7 +120,7 @@ class PathTable:
         """Drop every candidate and path that leaves from one of these sockets."""
         gone = [via for via in self._direct if via.socket in sockets]
         for via in gone:
-            del self._direct[via]
+            self._direct.pop(via).is_validated = False  # whoever still holds it
         if gone:
             self._choose(now)
 
@@ -538,6 +538,7 @@ class PathTable:
                 is_rejected = path.rejected_at > path.last_pong_at
                 loss = PathLoss.REJECTED if is_rejected else PathLoss.SILENT
                 self._note_loss(path, loss, now)
+                path.is_validated = False
                 del self._direct[path.via]
                 self.add_candidate(path.via, path.source, now)
         if self.active is not None and not self._is_alive(self.active):

@@ -34,7 +34,7 @@ class PeerTable:
 
     Attributes:
         on_new_peer: told of a peer with whom there is a session for the first time.
-        on_forget: told of a peer that is about to be forgotten.
+        on_forget: all that are told of a peer that is about to be forgotten.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PeerTable:
         supernodes.on_loss = self._supernode_lost
         supernodes.on_move = self._supernode_moved
         self.on_new_peer: Callable[[Peer, float], None] = lambda _peer, _now: None
-        self.on_forget: Callable[[Peer], None] = lambda _peer: None
+        self.on_forget: list[Callable[[Peer], None]] = []
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._by_id.values())
@@ -219,7 +219,8 @@ class PeerTable:
 
     def forget(self, peer: Peer) -> None:
         """Forget a peer that is gone, and all that was learnt from it."""
-        self.on_forget(peer)
+        for tell in self.on_forget:
+            tell(peer)
         peer.close()
         self._by_id.pop(peer.edge_id, None)
         self._switch.forget_port(peer.edge_id)

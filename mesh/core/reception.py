@@ -186,7 +186,7 @@ class Reception:
             if number > first:
                 self._tap.deliver_run(peer, plaintexts[first:number], via, now)
             first = number + 1
-            self._count_errors(self._receive_odd, peer, session, plaintext, via, now)
+            self.receive_odd(peer, session, plaintext, via, now)
             if self._peers.get(peer.edge_id) is not peer:  # it said bye
                 self._context.drop(DropReason.UNKNOWN_SESSION, len(plaintexts) - first)
                 return
@@ -248,6 +248,12 @@ class Reception:
         elif isinstance(owner, Registration) and not via.relay_id:
             news = owner.receive_transport_untrusted(datagram, session, via, now)
             self._peers.receive_news(owner, news, now)
+
+    def receive_odd(
+        self, peer: Peer, session: Session, plaintext: memoryview, via: Via, now: float
+    ) -> None:
+        """Take in what a datagram opened to that is no whole frame; never raises."""
+        self._count_errors(self._receive_odd, peer, session, plaintext, via, now)
 
     def _receive_odd(
         self, peer: Peer, session: Session, plaintext: memoryview, via: Via, now: float

@@ -26,10 +26,11 @@ class Switch:
         refused: addresses not learnt because a table was full, or because they are the hash of
             another peer's key. A full table never evicts: a peer that invents addresses must not
             make the switch forget those of others.
+        changes: how often an address was learnt anew, moved or forgotten.
     """
 
     def __init__(self) -> None:
-        self.refused = 0
+        self.refused = self.changes = 0
         # address -> (port, last seen)
         self._entries: dict[bytes, tuple[EdgeId, float]] = {}
         self._per_port: Counter[EdgeId] = Counter()
@@ -64,6 +65,7 @@ class Switch:
         else:
             self._entries[mac] = (port, now)
             self._per_port[port] += 1
+            self.changes += 1
 
     def _is_full(self, port: EdgeId) -> bool:
         return len(self._entries) >= MAX_MACS or self._per_port[port] >= MAX_MACS_PER_PEER
@@ -75,6 +77,7 @@ class Switch:
         self._entries[mac] = (new, now)
         self._per_port[old] -= 1
         self._per_port[new] += 1
+        self.changes += 1
 
     def port_of(self, mac: bytes, now: float) -> EdgeId | None:  # Hot path.
         """Return the port that owns ``mac``, or None where the frame must be flooded."""
@@ -86,6 +89,11 @@ class Switch:
             return None
         return entry[0]
 
+    def known_until(self, mac: bytes) -> float:
+        """Return when an address is forgotten unless it is seen again; 0 for none."""
+        entry = self._entries.get(mac)
+        return entry[1] + MAC_LIFETIME if entry is not None else 0.0
+
     def knows(self, mac: bytes) -> bool:
         """Whether ``mac`` is some peer's."""
         return mac in self._entries
@@ -95,12 +103,14 @@ class Switch:
         entry = self._entries.pop(mac, None)
         if entry is not None:
             self._per_port[entry[0]] -= 1
+            self.changes += 1
 
     def forget_port(self, port: EdgeId) -> None:
         """Forget all addresses of a peer that is gone."""
         for mac in [mac for mac, entry in self._entries.items() if entry[0] == port]:
             del self._entries[mac]
         del self._per_port[port]
+        self.changes += 1
         for mac in [mac for mac, owner in self._owners.items() if owner == port]:
             del self._owners[mac]
 

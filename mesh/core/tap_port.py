@@ -163,16 +163,31 @@ class TapPort:
             return
         self.deliver(peer, frame, csum, now)
 
+    def deliver_lone(self, peer: Peer, plaintext: memoryview, now: float) -> FrameIovec:
+        """Return what is to be written of one opened datagram of kind FRAME; maybe nothing."""
+        # Hot path.
+        try:
+            frame, csum_start, csum_offset = decode_frame(plaintext)
+        except MalformedMessage:
+            self._context.drop(DropReason.MALFORMED)
+            return ()
+        return self._iovec(peer, frame, (csum_start, csum_offset), now)
+
     def deliver(self, peer: Peer, frame: Buffer, csum: Csum, now: float) -> None:  # Hot path.
         """Hand a frame of a peer to the TAP, never to another peer; learn its source address."""
+        iovec = self._iovec(peer, frame, csum, now)
+        if iovec:
+            self._frames.append(iovec)
+
+    def _iovec(self, peer: Peer, frame: Buffer, csum: Csum, now: float) -> FrameIovec:  # Hot path.
         if len(frame) > self._max_frame_bytes:
             self._context.drop(DropReason.FRAME_SIZE)
-            return
+            return ()
         peer.rx_frames += 1
         peer.rx_bytes += len(frame)
         self._learn(peer, frame, now)
         header = encode_vnet_partial(*csum) if csum[0] else encode_vnet_plain()
-        self._frames.append((header, frame))
+        return header, frame
 
     def _learn(self, peer: Peer, frame: Buffer, now: float) -> None:
         _, source = addresses(frame)

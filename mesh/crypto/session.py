@@ -320,6 +320,30 @@ class Session:
         return OpenedRun(plaintexts, start, replayed, not_authentic)
 
     # Hot path.
+    def open_next_untrusted(self, datagram: memoryview, out: memoryview) -> memoryview | None:
+        """Open the very next datagram of this session into ``out``.
+
+        Args:
+            datagram: of 32 bytes at least.
+            out: takes the plaintext; has room for it.
+
+        Returns:
+            The plaintext, a view of ``out``; None if this is not the next datagram, or does not
+            verify, and nothing has changed.
+        """
+        window = self._window
+        prefix, counter = _HEADER.unpack_from(datagram)
+        if prefix != self._open_prefix or counter != window.highest + 1:
+            return None
+        plaintext = out[: len(datagram) - _OVERHEAD_BYTES]
+        try:
+            self._decrypt_into(datagram[_NONCE], datagram[_CIPHERTEXT], _PREFIX, plaintext)
+        except InvalidTag:
+            return None
+        window.commit(counter)
+        return plaintext
+
+    # Hot path.
     def open_untrusted(self, datagram: Buffer) -> bytes:
         """Return the plaintext of a transport datagram; a failure changes nothing.
 

@@ -11,13 +11,20 @@ import functools
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar, cast
 
 import trio
 
 from mesh.addresses import Endpoint
-from mesh.engine import Engine, FrameEngine, FrameIovec, OutgoingDatagrams, SocketId
+from mesh.engine import (
+    Engine,
+    FrameEngine,
+    FrameIovec,
+    OutgoingDatagrams,
+    ReceivedDatagrams,
+    SocketId,
+)
 from mesh.errors import DeviceUnavailable, MeshError, StateError
 from mesh.events import Event
 from mesh.net.bursts import Bursts
@@ -217,7 +224,12 @@ class Driver:
     async def _read_tap(self, tap: Tap) -> None:
         if self._frame_engine is not None:
             reader = TapReader(
-                tap, self._frame_engine, self._drain, self.counters, self._note_tap_error
+                tap,
+                self._frame_engine,
+                self._drain,
+                self._send_alone,
+                counters=self.counters,
+                on_error=self._note_tap_error,
             )
             await self._read(tap, reader.step)
 
@@ -298,9 +310,21 @@ class Driver:
             self.counters.datagram_batches_received += 1
             bytes_left -= len(batch.buffer)
             if batch.segment_bytes:  # an empty datagram says nothing
-                self._engine.receive_datagrams(batch, trio.current_time())
-                self._drain()
+                self._take_in(batch, trio.current_time())
         return limit
+
+    def _take_in(self, batch: ReceivedDatagrams, now: float) -> None:
+        # Hot path.
+        if self._frame_engine is not None:
+            iovec = self._frame_engine.deliver_datagram(batch, now)
+            if iovec:
+                self._write((iovec,))
+                return
+            if iovec is None:
+                self._engine.receive_datagrams(batch, now)
+        else:
+            self._engine.receive_datagrams(batch, now)
+        self._drain()
 
     def _take_unreachable(self, port: UdpPort) -> None:
         if self._frame_engine is None:
@@ -320,17 +344,27 @@ class Driver:
             errors = self._drain_once()
             if not errors:
                 break
-            now = trio.current_time()
-            for (socket, destination, too_large), (number, unsent) in errors.items():
-                if too_large:
-                    self._engine.receive_too_large(socket, destination, too_large, now)
-                    continue
-                self._engine.receive_send_error(socket, destination, number, now)
-                if self._frame_engine is not None:
-                    self._frame_engine.receive_unsent(socket, destination, unsent, now)
+            self._tell_errors(errors)
         timer_at = self._engine.next_timer_at()
         if timer_at < self._timer.deadline:  # noqa: PLR1730 - setting it costs more than asking
             self._timer.deadline = timer_at  # a later one is found out when this one rings
+
+    def _tell_errors(self, errors: SendErrors) -> None:
+        now = trio.current_time()
+        for (socket, destination, too_large), (number, unsent) in errors.items():
+            if too_large:
+                self._engine.receive_too_large(socket, destination, too_large, now)
+                continue
+            self._engine.receive_send_error(socket, destination, number, now)
+            if self._frame_engine is not None:
+                self._frame_engine.receive_unsent(socket, destination, unsent, now)
+
+    def _send_alone(self, batch: OutgoingDatagrams) -> None:
+        # Hot path.
+        errors = self._send((batch,))
+        if errors:
+            self._tell_errors(errors)
+            self._drain()
 
     def _drain_once(self) -> SendErrors:
         """Take events, datagrams and frames, in this order; return the errnos of failed sends."""
@@ -360,7 +394,7 @@ class Driver:
                 self._events_in.send_nowait(event)
         return storing
 
-    def _send(self, datagrams: list[OutgoingDatagrams]) -> SendErrors:
+    def _send(self, datagrams: Sequence[OutgoingDatagrams]) -> SendErrors:
         # Hot path.
         ports = self._ports
         errors: SendErrors = {}
@@ -377,7 +411,7 @@ class Driver:
                 self.counters.datagram_batches_sent += 1
         return errors
 
-    def _write(self, frames: list[FrameIovec]) -> None:
+    def _write(self, frames: Sequence[FrameIovec]) -> None:
         # Hot path.
         tap = self._tap
         if tap is None or self._failure is not None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from mesh.engine import FrameEngine
+from mesh.engine import FrameEngine, OutgoingDatagrams
 from mesh.errors import DeviceUnavailable
 from mesh.net.backlog import Backlog
 from mesh.net.bursts import READS_PER_WAKEUP, Bursts
@@ -28,9 +28,10 @@ class TapReader:
         tap: Tap,
         engine: FrameEngine,
         drain: Callable[[], None],
+        send: Callable[[OutgoingDatagrams], None],
+        *,
         counters: DriverCounters,
         on_error: Callable[[OSError | DeviceUnavailable], None],
-        *,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         """Prepare to read.
@@ -39,6 +40,7 @@ class TapReader:
             tap: may be deleted at any time.
             engine: takes the frames.
             drain: sends what the engine has made of them.
+            send: sends this alone.
             counters: of the driver.
             on_error: told what the TAP says instead of frames.
             clock: the engine's.
@@ -48,6 +50,7 @@ class TapReader:
         self._counters = counters
         self._engine = engine
         self._drain = drain
+        self._send = send
         self._on_error = on_error
         self._backlog = Backlog()
         self._buffers = [memoryview(bytearray(TAP_READ_BYTES)) for _ in range(FRAMES_PER_DRAIN)]
@@ -92,10 +95,15 @@ class TapReader:
 
     def _handle_small(self, reads: list[memoryview]) -> None:
         # Hot path.
+        now = self._clock()
         if len(reads) == 1:
-            self._engine.receive_frames(reads[0], self._clock())
+            batch = self._engine.forward_frame(reads[0], now)
+            if batch is not None:
+                self._send(batch)
+                return
+            self._engine.receive_frames(reads[0], now)
         else:
-            self._engine.receive_burst(reads, self._clock())
+            self._engine.receive_burst(reads, now)
         self._drain()
 
     def _handle_waiting(self) -> None:

@@ -57,8 +57,9 @@ class Scene:
             self.tap,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
             lambda: self.taken_at_drains.append(len(self.taken)),
-            self.counters,
-            self.errors.append,
+            id,
+            counters=self.counters,
+            on_error=self.errors.append,
             clock=lambda: 0.0,
         )
 
@@ -66,6 +67,9 @@ class Scene:
         assert now == 0.0
         self.taken.append(number_of(read))
         read[:] = bytes(len(read))  # an engine may write over it
+
+    def forward_frame(self, read: memoryview, now: float) -> None:
+        """Know no short way."""
 
     def receive_burst(self, reads: Sequence[memoryview], now: float) -> None:
         assert len(reads) > 1
