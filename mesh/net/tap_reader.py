@@ -53,7 +53,7 @@ class TapReader:
         self._send = send
         self._on_error = on_error
         self._backlog = Backlog()
-        self._buffers = [memoryview(bytearray(TAP_READ_BYTES)) for _ in range(FRAMES_PER_DRAIN)]
+        self._buffers: list[memoryview] = []  # as many as the longest burst so far
         self._bursts = Bursts(self._read, clock=clock)
 
     def step(self) -> bool:
@@ -71,6 +71,8 @@ class TapReader:
         small: list[memoryview] = []
         reads = 0
         while reads < limit and not backlog.is_full:
+            if len(small) == len(buffers):
+                buffers.append(memoryview(bytearray(TAP_READ_BYTES)))
             buffer = buffers[len(small)]
             try:
                 length = tap.read_into(buffer)
