@@ -22,7 +22,7 @@ TOO_LONG: Final = 25e-6
 ENOUGH_SLICES: Final = 8
 """Times on a core over which that mean is taken, at least."""
 
-TRIAL_INTERVAL_MIN: Final = 2.0
+TRIAL_INTERVAL_MIN: Final = 0.5
 """Seconds of real-time scheduling before the first look whether it goes without."""
 
 TRIAL_INTERVAL_MAX: Final = 30.0
