@@ -34,6 +34,10 @@ BUSY_TIMEOUT: Final = 0.2
 PENALTY: Final = 1.0
 """Seconds until it is taken up again."""
 
+START_TIME: Final = 3.0
+"""Seconds of ordinary scheduling at first: programs that start compete, and the first ones to have
+started must not starve the others."""
+
 # Any real-time priority comes before all ordinary threads; the lowest leaves audio and the
 # kernel's own real-time threads first.
 _PRIORITY: Final = 1
@@ -90,7 +94,9 @@ class RealtimeScheduling:
             meter()
             self._competition = Competition(meter)
             self._turn_off()
-            self._competition.went_ordinary(trio.current_time())
+            now = trio.current_time()
+            self._not_before = now + START_TIME
+            self._competition.went_ordinary(now)
 
     def look(self) -> None:
         """Take real-time scheduling up, or see whether it goes without; cheap, called often."""
@@ -99,7 +105,10 @@ class RealtimeScheduling:
             if competition is not None and competition.is_trial_due(now):
                 self._turn_off()
                 competition.went_ordinary(now)
-        elif now >= self._not_before and (competition is None or competition.is_there()):
+        elif now < self._not_before:
+            if competition is not None:
+                competition.went_ordinary(now)  # what was waited until now does not count
+        elif competition is None or competition.is_there():
             self._turn_on()
             if competition is not None:
                 competition.went_realtime(now)
