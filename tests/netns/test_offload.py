@@ -72,7 +72,7 @@ def test_a_bulk_transfer_arrives_unchanged(
 BLASTS = 5
 
 BLAST = """
-import socket, struct, sys
+import socket, struct, sys, time
 out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 out.connect((sys.argv[1], 5001))
 for size in (64, 1200, 1472):
@@ -82,6 +82,7 @@ for size in (64, 1200, 1472):
         )
         segment = struct.pack("=H", size)
         out.sendmsg([content], [(socket.SOL_UDP, 103, segment)])  # UDP_SEGMENT
+        time.sleep(0.003)  # or a busy machine drops some at every queue
     for number in range(20):
         out.send(struct.pack(">HHH", size, 20, number).ljust(size, b"x"))
 """
@@ -95,9 +96,13 @@ taken.settimeout(10)
 print("ready", flush=True)
 wanted = {(s, b, n) for s in (64, 1200, 1472) for b in range(21) for n in range(20)}
 while wanted:
-    data = taken.recv(65536)
+    try:
+        data = taken.recv(65536)
+    except TimeoutError:
+        sys.exit(print(len(wanted), "missing:", sorted(wanted)[:9]))
     mark = struct.unpack(">HHH", data[:6])
-    assert mark[0] == len(data) and data[6:] == b"x" * (len(data) - 6), data
+    if mark[0] != len(data) or data[6:] != b"x" * (len(data) - 6):
+        sys.exit(print("changed:", data))
     wanted.discard(mark)
 print("all", flush=True)
 """
@@ -114,7 +119,7 @@ def test_batches_of_datagrams_arrive_as_they_were_sent(
     assert gather.stdout is not None
     try:
         assert gather.stdout.readline() == "ready\n"
-        for _ in range(BLASTS):  # a busy machine drops some of so many at once
+        for _ in range(BLASTS):  # nobody promises that none is lost
             edges[source].host.run(sys.executable, "-c", BLAST, to.ip)
             if select.select([gather.stdout], [], [], 1.0)[0]:
                 break
