@@ -29,7 +29,14 @@ BASE_FRAME_BYTES = BASE_DATAGRAM_BYTES - OVERHEAD_BYTES - RELAY_HEADER_BYTES
 
 _ROOM_BYTES = OVERHEAD_BYTES + RELAY_HEADER_BYTES
 _FRAGMENT_OVERHEAD_BYTES = FRAGMENT_HEADER_BYTES - INNER_HEADER_BYTES
-_PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
+PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
+"""Where the inner header is written in a TAP read: in front of the frame, without a copy of it."""
+
+
+def inner_header(fields: VnetFields) -> bytes:  # Hot path.
+    """Return the 4 bytes before a frame that `decode_vnet` says this of."""
+    csum_start, csum_offset = fields[4:6]
+    return encode_frame_header(csum_start, csum_offset) if csum_start else PLAIN_FRAME_HEADER
 
 
 class FrameSender:
@@ -74,11 +81,10 @@ class FrameSender:
             return
         self.sent_frames += 1
         self.sent_bytes += size
-        csum_start = fields[4]
-        header = encode_frame_header(csum_start, fields[5]) if csum_start else PLAIN_FRAME_HEADER
+        header = inner_header(fields)
         # In front of the frame, over the virtio-net header: no copy of the frame.
-        read[_PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
-        self._seal_run(session, (read[_PLAINTEXT_START:],), size, size, vias)
+        read[PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
+        self._seal_run(session, (read[PLAINTEXT_START:],), size, size, vias)
 
     def send_alike(
         self,
@@ -105,12 +111,11 @@ class FrameSender:
             self.has_sent_large = True
         self.sent_frames += count
         self.sent_bytes += count * size
-        csum_start = fields[4]
-        header = encode_frame_header(csum_start, fields[5]) if csum_start else PLAIN_FRAME_HEADER
+        header = inner_header(fields)
         plaintexts = []
         for read in reads:
-            read[_PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
-            plaintexts.append(read[_PLAINTEXT_START:])
+            read[PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = header
+            plaintexts.append(read[PLAINTEXT_START:])
         self._seal_run(session, plaintexts, count * size, size, vias)
         return True
 
@@ -140,7 +145,7 @@ class FrameSender:
         sum_bytes = len(frame) - layout.payload
         count = -(-sum_bytes // payload_bytes)
         frames_bytes = count * layout.payload + sum_bytes
-        if frames_bytes + count * (OVERHEAD_BYTES + RELAY_HEADER_BYTES) > CHUNK_BYTES:
+        if frames_bytes + count * _ROOM_BYTES > CHUNK_BYTES:
             self._context.drop(DropReason.FRAME_SIZE)  # segments of a few bytes: nobody's TCP
             return
         self.sent_frames += count
@@ -161,7 +166,7 @@ class FrameSender:
         sum_bytes = len(read) - VIRTIO_NET_HEADER_BYTES - layout.payload
         count = -(-sum_bytes // payload_bytes)
         frames_bytes = count * layout.payload + sum_bytes
-        overhead_bytes = count * (OVERHEAD_BYTES + RELAY_HEADER_BYTES)
+        overhead_bytes = count * _ROOM_BYTES
         if frame_bytes > MAX_FRAME_BYTES or frames_bytes + overhead_bytes > CHUNK_BYTES:
             self._context.drop(DropReason.FRAME_SIZE)
             return

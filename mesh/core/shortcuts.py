@@ -12,29 +12,24 @@ doubt, a counter out of turn, a message), nothing is done, and the long way is t
 is verified, and its counter checked, as on the long way.
 """
 
-import struct
 from typing import Final, NamedTuple
 
 from mesh.constants import REJECT_AFTER_TIME, TAG_BYTES, TRANSPORT_HEADER_BYTES
 from mesh.core.context import Context
-from mesh.core.frame_sender import BASE_FRAME_BYTES
+from mesh.core.frame_sender import BASE_FRAME_BYTES, PLAINTEXT_START, inner_header
 from mesh.core.outbox import Via
 from mesh.core.path import Path
 from mesh.core.peer import Peer
 from mesh.core.peers import PeerTable
 from mesh.core.reception import Reception
 from mesh.core.switch import Switch
-from mesh.core.tap_port import TapPort
+from mesh.core.tap_port import HEAD_BYTES, TapPort, head_of
 from mesh.crypto.session import Session
 from mesh.datapath.vnet import GSO_NONE, VIRTIO_NET_HEADER_BYTES, decode_vnet
 from mesh.engine import FrameIovec, OutgoingDatagrams, ReceivedDatagrams
 from mesh.wire.datagram import peek_transport_index_untrusted
 from mesh.wire.ethernet import addresses
-from mesh.wire.inner import (
-    PLAIN_FRAME_HEADER,
-    InnerKind,
-    encode_frame_header,
-)
+from mesh.wire.inner import InnerKind
 
 MAX_NOTES: Final = 1024
 """Of each direction; all are forgotten when there are more: members may invent addresses."""
@@ -42,10 +37,7 @@ MAX_NOTES: Final = 1024
 NOTHING: Final[FrameIovec] = ()
 """There is no frame to be written."""
 
-_HEAD_BYTES: Final = VIRTIO_NET_HEADER_BYTES + 12
-_head_of = struct.Struct(f"{_HEAD_BYTES}s").unpack_from  # virtio-net header and both MACs
 _FRAME: Final = int(InnerKind.FRAME)
-_PLAINTEXT_START: Final = VIRTIO_NET_HEADER_BYTES - len(PLAIN_FRAME_HEADER)
 _MAX_READ_BYTES: Final = VIRTIO_NET_HEADER_BYTES + BASE_FRAME_BYTES
 _OVERHEAD_BYTES: Final = TRANSPORT_HEADER_BYTES + TAG_BYTES
 
@@ -85,7 +77,6 @@ class Shortcuts:
         reception: Reception,
     ) -> None:
         self._switch = switch
-        self._peers = peers
         self._tap = tap
         self._reception = reception
         self._sessions = context.indexes.sessions
@@ -114,9 +105,9 @@ class Shortcuts:
             What is to be sent at once, valid until the next call; None if nothing was done.
         """
         size = len(read)
-        if not _HEAD_BYTES <= size <= _MAX_READ_BYTES:
+        if not HEAD_BYTES <= size <= _MAX_READ_BYTES:
             return None
-        head = _head_of(read)
+        head = head_of(read)
         way = self._out.get(head) or self._note_way_out(read, head, now)
         if way is None:
             return None
@@ -136,34 +127,29 @@ class Shortcuts:
         sender = peer.sender
         sender.sent_frames += 1
         sender.sent_bytes += size - VIRTIO_NET_HEADER_BYTES
-        read[_PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = inner
-        length = session.seal_into(self._sealed, read[_PLAINTEXT_START:])
+        read[PLAINTEXT_START:VIRTIO_NET_HEADER_BYTES] = inner
+        length = session.seal_into(self._sealed, read[PLAINTEXT_START:])
         via = vias[0]
         return OutgoingDatagrams((self._sealed[:length],), length, via[1], via[0])
 
     def _note_way_out(self, read: memoryview, head: tuple[bytes], now: float) -> _WayOut | None:
         fields = decode_vnet(read)
-        destination, source = addresses(read, VIRTIO_NET_HEADER_BYTES)
         if fields is None or fields[1] != GSO_NONE:
             return None
-        if destination[0] & 1 or self._switch.knows(source):
-            return None
-        port = self._switch.port_of(destination, now)
-        peer = self._peers.get(port) if port is not None else None
+        peer = self._tap.owner_of(read, now)
         if peer is None or peer.sessions.current is None or now >= peer.paths.fresh_until:
             return None
         vias = peer.paths.vias(now)
         if len(vias) != 1 or vias[0].relay_id:
             return None
-        csum_start, csum_offset = fields[4:6]
-        inner = encode_frame_header(csum_start, csum_offset) if csum_start else PLAIN_FRAME_HEADER
-        least_bytes = VIRTIO_NET_HEADER_BYTES + csum_start + csum_offset + 2
+        destination, _ = addresses(read, VIRTIO_NET_HEADER_BYTES)
+        least_bytes = VIRTIO_NET_HEADER_BYTES + fields[4] + fields[5] + 2
         way = _WayOut(
             peer,
             peer.sessions.current,
             vias,
-            inner,
-            max(least_bytes, _HEAD_BYTES + 2),
+            inner_header(fields),
+            max(least_bytes, HEAD_BYTES + 2),
             self._switch.changes,
             self._switch.known_until(destination),
         )

@@ -27,8 +27,8 @@ from mesh.events import DropReason
 from mesh.wire.ethernet import addresses
 from mesh.wire.inner import decode_frame
 
-_HEAD_BYTES = VIRTIO_NET_HEADER_BYTES + 12
-_head_of = struct.Struct(f"{_HEAD_BYTES}s").unpack_from
+HEAD_BYTES = VIRTIO_NET_HEADER_BYTES + 12
+head_of = struct.Struct(f"{HEAD_BYTES}s").unpack_from
 """The virtio-net header and both MACs, in a tuple."""
 
 
@@ -93,9 +93,9 @@ class TapPort:
             read = reads[first]
             last = first + 1
             size = len(read)
-            if size >= _HEAD_BYTES:
-                head = _head_of(read)
-                while last < count and len(reads[last]) == size and _head_of(reads[last]) == head:
+            if size >= HEAD_BYTES:
+                head = head_of(read)
+                while last < count and len(reads[last]) == size and head_of(reads[last]) == head:
                     last += 1
             if last - first == 1 or not self._send_alike(reads[first:last], now):
                 for each in reads[first:last]:
@@ -107,12 +107,21 @@ class TapPort:
         fields = decode_vnet(reads[0])
         if fields is None or fields[1] != GSO_NONE or len(reads[0]) > self._max_read_bytes:
             return False
-        destination, source = addresses(reads[0], VIRTIO_NET_HEADER_BYTES)
-        if destination[0] & 1 or self._switch.knows(source):
-            return False
-        port = self._switch.port_of(destination, now)
-        peer = self._peers.get(port) if port is not None else None
+        peer = self.owner_of(reads[0], now)
         return peer is not None and peer.send_alike(reads, fields, now)
+
+    def owner_of(self, read: memoryview, now: float) -> Peer | None:  # Hot path.
+        """Return the one peer that a frame goes to; None where it is flooded, or teaches us a move.
+
+        Args:
+            read: one TAP read that `decode_vnet` can use.
+            now: the time.
+        """
+        destination, source = addresses(read, VIRTIO_NET_HEADER_BYTES)
+        if destination[0] & 1 or self._switch.knows(source):
+            return None
+        port = self._switch.port_of(destination, now)
+        return self._peers.get(port) if port is not None else None
 
     def _catch_up(self, peer: Peer, now: float) -> None:
         """Send a new peer what was flooded just before it could hear it."""

@@ -315,14 +315,12 @@ class Driver:
 
     def _take_in(self, batch: ReceivedDatagrams, now: float) -> None:
         # Hot path.
-        if self._frame_engine is not None:
-            iovec = self._frame_engine.deliver_datagram(batch, now)
-            if iovec:
-                self._write((iovec,))
-                return
-            if iovec is None:
-                self._engine.receive_datagrams(batch, now)
-        else:
+        engine = self._frame_engine
+        iovec = engine.deliver_datagram(batch, now) if engine is not None else None
+        if iovec:
+            self._write((iovec,))
+            return
+        if iovec is None:
             self._engine.receive_datagrams(batch, now)
         self._drain()
 
