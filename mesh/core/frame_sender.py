@@ -35,8 +35,8 @@ PLAINTEXT_START = VIRTIO_NET_HEADER_BYTES - INNER_HEADER_BYTES
 
 def inner_header(fields: VnetFields) -> bytes:  # Hot path.
     """Return the 4 bytes before a frame that `decode_vnet` says this of."""
-    csum_start, csum_offset = fields[4:6]
-    return encode_frame_header(csum_start, csum_offset) if csum_start else PLAIN_FRAME_HEADER
+    csum_start = fields[4]
+    return encode_frame_header(csum_start, fields[5]) if csum_start else PLAIN_FRAME_HEADER
 
 
 class FrameSender:
