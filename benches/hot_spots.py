@@ -45,7 +45,7 @@ def room_of(function: _Function) -> str:
         return "system calls" if is_call else "built-ins"
     parts = Path(file).parts
     if "mesh" in parts:
-        room = parts[parts.index("mesh") + 1]
+        room = parts[len(parts) - parts[::-1].index("mesh")]  # the clone may be called so
         return f"mesh.{room}" if room in _ROOMS else "mesh"
     return "trio" if "trio" in parts or "outcome" in parts else "other libraries"
 
